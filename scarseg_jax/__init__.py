@@ -1,0 +1,1 @@
+"""Finds and measures left-ventricular scar in late gadolinium enhancement MRI."""

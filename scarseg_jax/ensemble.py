@@ -1,0 +1,91 @@
+"""The member axis: many networks at once, spread over the devices there are.
+
+The only file that knows how many members and devices there are, and how XLA is to
+compile for them. Members share the data set and nothing else.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+
+import jax
+
+
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+# On a CPU each device is one core that runs one member after the other, so kernels
+# run on the calling thread. Barriers stay in the program: XLA would otherwise fuse
+# a computation into each of its readers and repeat it there.
+_CPU_OPTIONS = {
+    "xla_cpu_multi_thread_eigen": False,
+    "xla_cpu_experimental_ynn_fusion_type": "",
+    "xla_disable_hlo_passes": "cse_barrier_expander",
+}
+_MEMBER = PartitionSpec("member")
+_SHARED = PartitionSpec()
+
+
+def use_devices(count: int) -> None:
+    """Makes JAX see so many CPU devices; call before JAX computes anything.
+
+    Args:
+      count: Number of devices; 0 takes one for each core.
+    """
+    jax.config.update("jax_num_cpu_devices", count or len(os.sched_getaffinity(0)))
+
+
+def member_mesh(members: int) -> Mesh:
+    """Returns a one-axis mesh of the devices, no more than there are members."""
+    devices = jax.devices()[:members]
+    return jax.make_mesh(
+        (len(devices),), ("member",), axis_types=(AxisType.Auto,), devices=devices
+    )
+
+
+def map_members(function: Callable, mesh: Mesh, *, shared: Sequence[bool]) -> Callable:
+    """Returns the compiled function that maps over members, spread over the mesh.
+
+    On GPUs the members of a device are batched; a CPU core runs one after the other,
+    which is as fast and needs less memory.
+
+    Args:
+      function: Of one member's arguments; returns a tree of arrays.
+      mesh: From `member_mesh`; its size divides the number of members.
+      shared: For each argument whether all members share it; the others have a
+        leading member axis. The first argument is donated.
+    """
+    one_by_one = mesh.devices.flat[0].platform == "cpu"
+
+    def on_device(*arguments):
+        mapped = tuple(a for a, s in zip(arguments, shared, strict=True) if not s)
+
+        def one(mapped):
+            own = iter(mapped)
+            return function(
+                *(a if s else next(own) for a, s in zip(arguments, shared, strict=True))
+            )
+
+        return jax.lax.map(one, mapped) if one_by_one else jax.vmap(one)(mapped)
+
+    # shard_map, not a sharded vmap: XLA's partitioner is left out of it.
+    run = jax.shard_map(
+        on_device,
+        mesh=mesh,
+        in_specs=tuple(_SHARED if s else _MEMBER for s in shared),
+        out_specs=_MEMBER,
+        check_vma=False,
+    )
+    return jax.jit(
+        run,
+        donate_argnums=0,
+        compiler_options=_CPU_OPTIONS if one_by_one else None,
+    )
+
+
+def put_members(tree, mesh: Mesh):
+    """Returns the tree with its leading member axis spread over the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, _MEMBER))
+
+
+def put_shared(tree, mesh: Mesh):
+    """Returns the tree with a copy on each device of the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, _SHARED))

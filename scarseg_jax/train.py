@@ -1,0 +1,260 @@
+"""One member's training: pure functions from data, index tables and keys to a state.
+
+A member is one network: one fold and one seed. Nothing here knows how many members
+there are; `ensemble` maps these functions over them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import traverse_util
+from jax.flatten_util import ravel_pytree
+
+from scarseg_jax.augment import apply_symmetry
+from scarseg_jax.folds import SYMMETRIES
+
+
+class Weights(NamedTuple):
+    """All variables of one network as three vectors.
+
+    One vector is one kernel launch in the optimiser and one leaf in a checkpoint,
+    where the tree has five hundred.
+    """
+
+    kernels: jax.Array  # convolution kernels: these decay
+    others: jax.Array  # scales, offsets and slopes
+    statistics: jax.Array  # batch normalisation's running averages
+
+
+class State(NamedTuple):
+    """What training one member carries from step to step and from epoch to epoch."""
+
+    weights: Weights
+    optimizer: optax.OptState
+    key: jax.Array  # raw key data of the member's dropout key
+    step: jax.Array  # int32, optimiser steps so far
+    best_weights: Weights
+    best_dice: jax.Array  # of the selection slices; -1 before the first epoch
+    best_epoch: jax.Array  # int32, from 1; 0 before the first epoch
+
+
+class Data(NamedTuple):
+    """The data set on the device."""
+
+    image: jax.Array  # (N, H, W, 1) float32
+    scar: jax.Array  # (N, H, W) bool
+
+
+def pack(variables: dict) -> tuple[Weights, Callable[[Weights], dict]]:
+    """Returns the variables as vectors, and the function that takes them back."""
+    flat = traverse_util.flatten_dict(variables["params"])
+    trees = (
+        {path: leaf for path, leaf in flat.items() if path[-1] == "kernel"},
+        {path: leaf for path, leaf in flat.items() if path[-1] != "kernel"},
+        variables["batch_stats"],
+    )
+    vectors, unravel = zip(*(ravel_pytree(tree) for tree in trees), strict=True)
+
+    def unpack(weights: Weights) -> dict:
+        kernels, others, statistics = (
+            f(v) for f, v in zip(unravel, weights, strict=True)
+        )
+        params = traverse_util.unflatten_dict(kernels | others)
+        return {"params": params, "batch_stats": statistics}
+
+    return Weights(*vectors), unpack
+
+
+def make_optimizer(weight_decay: float) -> optax.GradientTransformation:
+    """Returns Adam with decoupled weight decay on the kernels, for a rate of 1.
+
+    Its updates are for (kernels, others); `train_step` multiplies by the rate.
+    """
+    return optax.chain(
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(weight_decay, mask=(True, False)),
+    )
+
+
+def make_schedule(learning_rate: float, decay: float) -> optax.Schedule:
+    """Returns the learning rate after so many epochs (fractions count).
+
+    Args:
+      learning_rate: At the start.
+      decay: Factor over 100 epochs.
+    """
+    return optax.exponential_decay(learning_rate, 100, decay)
+
+
+def init_state(model: nn.Module, optimizer, image: jax.Array, key: jax.Array) -> State:
+    """Returns a new member's state.
+
+    Args:
+      model: The network.
+      optimizer: From `make_optimizer`.
+      image: (1, H, W, 1), for the shapes.
+      key: The member's random key.
+    """
+    init_key, dropout_key = jax.random.split(key)
+    weights, _ = pack(model.init(init_key, image, train=False))
+    return State(
+        weights=weights,
+        optimizer=optimizer.init((weights.kernels, weights.others)),
+        key=jax.random.key_data(dropout_key),
+        step=jnp.int32(0),
+        best_weights=weights,
+        best_dice=jnp.float32(-1),
+        best_epoch=jnp.int32(0),
+    )
+
+
+def cross_entropy(
+    logits: jax.Array, scar: jax.Array, class_weights: tuple[float, float]
+) -> jax.Array:
+    """Returns the mean over pixels of the weighted cross entropy of two classes.
+
+    Args:
+      logits: (..., 2) background and scar.
+      scar: (...) bool.
+      class_weights: Of background and scar.
+    """
+    margin = logits[..., 1] - logits[..., 0]
+    loss = jax.nn.softplus(jnp.where(scar, -margin, margin))
+    return jnp.mean(loss * jnp.where(scar, class_weights[1], class_weights[0]))
+
+
+def make_train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    unpack: Callable[[Weights], dict],
+    class_weights: tuple[float, float],
+):
+    """Returns the pure function (state, batch, rate) -> (state, loss)."""
+
+    def loss_fn(trained, statistics, batch: Data, key):
+        logits, updated = model.apply(
+            unpack(Weights(*trained, statistics)),
+            batch.image,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        statistics, _ = ravel_pytree(updated["batch_stats"])
+        return cross_entropy(logits, batch.scar, class_weights), statistics
+
+    def train_step(state: State, batch: Data, rate: jax.Array):
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        trained = (state.weights.kernels, state.weights.others)
+        (loss, statistics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+            trained, state.weights.statistics, batch, key
+        )
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, trained)
+        kernels, others = jax.tree.map(lambda p, u: p - rate * u, trained, updates)
+        return state._replace(
+            weights=Weights(kernels, others, statistics),
+            optimizer=optimizer_state,
+            step=state.step + 1,
+        ), loss
+
+    return train_step
+
+
+def take_batch(data: Data, codes: jax.Array) -> Data:
+    """Returns the images and masks of (B,) codes slice * 8 + symmetry."""
+    index, symmetry = jnp.divmod(codes, SYMMETRIES)
+    transform = jax.vmap(apply_symmetry)
+    return Data(*(transform(array[index], symmetry) for array in data))
+
+
+def make_predict(model: nn.Module, unpack: Callable[[Weights], dict], batch_size: int):
+    """Returns the function (weights, images) -> (n, H, W) probabilities of scar.
+
+    It runs `batch_size` images at a time, whatever n is.
+    """
+
+    def predict(weights: Weights, images: jax.Array) -> jax.Array:
+        variables = unpack(weights)
+        n, *shape = images.shape
+        chunks = -(-n // batch_size)
+        more = [(0, chunks * batch_size - n)] + [(0, 0)] * len(shape)
+        images = jnp.pad(images, more).reshape(chunks, batch_size, *shape)
+
+        def one_chunk(chunk):
+            logits = model.apply(variables, chunk, train=False)
+            return jax.nn.sigmoid(logits[..., 1] - logits[..., 0])
+
+        probability = jax.lax.map(one_chunk, images)
+        return probability.reshape(-1, *probability.shape[2:])[:n]
+
+    return predict
+
+
+def pooled_dice(probability: jax.Array, scar: jax.Array, valid: jax.Array) -> jax.Array:
+    """Returns the Dice coefficient of all pixels of the valid slices together.
+
+    Pooled, because the coefficient of a single scar-free slice is 0 or undefined
+    and would reward saying nothing; 0 where nothing is scar and nothing called so.
+
+    Args:
+      probability: (n, H, W).
+      scar: (n, H, W) bool.
+      valid: (n,) bool.
+    """
+    called = (probability >= 0.5) & valid[:, None, None]
+    scar = scar & valid[:, None, None]
+    both = 2.0 * jnp.sum(called & scar)
+    return both / jnp.maximum(jnp.sum(called) + jnp.sum(scar), 1)
+
+
+def make_train_epoch(train_step, predict, schedule: optax.Schedule, selection: str):
+    """Returns the function (state, table, selected, epoch, data) -> (state, metrics).
+
+    It trains on the (steps, B) table, evaluates on the (V,) selection slices and
+    keeps the best weights; rows and entries of -1 are skipped. `epoch` counts from 0.
+
+    Args:
+      train_step: From `make_train_step`.
+      predict: From `make_predict`.
+      schedule: From `make_schedule`.
+      selection: "last" takes each epoch as the best so far; otherwise the highest
+        Dice on the selection slices wins, the first of equals.
+    """
+
+    def train_epoch(state: State, table, selected, epoch, data: Data):
+        steps = jnp.maximum(jnp.sum(table[:, 0] >= 0), 1)
+
+        def body(state, row):
+            index, codes = row
+            rate = schedule(epoch + index / steps)
+            return jax.lax.cond(
+                codes[0] >= 0,
+                lambda: train_step(state, take_batch(data, codes), rate),
+                lambda: (state, jnp.float32(0)),
+            )
+
+        rows = (jnp.arange(len(table)), table)
+        state, losses = jax.lax.scan(body, state, rows)
+        probability = predict(state.weights, data.image[selected])
+        dice = pooled_dice(probability, data.scar[selected], selected >= 0)
+        better = (dice > state.best_dice) | (selection == "last")
+        state = state._replace(
+            best_weights=jax.tree.map(
+                lambda new, old: jnp.where(better, new, old),
+                state.weights,
+                state.best_weights,
+            ),
+            best_dice=jnp.where(better, dice, state.best_dice),
+            best_epoch=jnp.where(better, epoch + 1, state.best_epoch).astype(jnp.int32),
+        )
+        metrics = {
+            "learning_rate": schedule(epoch),
+            "loss": jnp.sum(losses) / steps,
+            "validation_dice": dice,
+        }
+        return state, metrics
+
+    return train_epoch
