@@ -48,9 +48,7 @@ _UPSAMPLING_PARTS = _PARTS | {
     "ext_conv2.0": "expand",
     "ext_conv2.1": "expand_norm",
 }
-_BLOCK = re.compile(
-    r"(downsample|regular|dilated|asymmetric|upsample)(\d)_(\d)\.(.+)"
-)
+_BLOCK = re.compile(r"(downsample|regular|dilated|asymmetric|upsample)(\d)_(\d)\.(.+)")
 
 
 def _path(layer: str) -> str:

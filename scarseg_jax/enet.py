@@ -7,6 +7,7 @@ its values back there.
 """
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -142,9 +143,10 @@ class Norm(nn.Module):
         if not train:
             gain = scale * jax.lax.rsqrt(variance.value + self.layout.epsilon)
             return layers.rectify(x * gain + (bias - mean.value * gain), slope)
-        y, batch_mean, batch_variance = layers.normalise_rectify(
+        normalised: Any = layers.normalise_rectify(
             x, scale, bias, slope, self.layout.epsilon
         )
+        y, batch_mean, batch_variance = normalised
         if not self.is_initializing():
             keep = self.momentum
             mean.value = keep * mean.value + (1 - keep) * batch_mean

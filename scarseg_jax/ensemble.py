@@ -8,9 +8,13 @@ import os
 from collections.abc import Callable, Sequence
 
 import jax
-
-
+import numpy as np
+from flax import linen as nn
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from scarseg_jax import train
+
+_PREDICT_BATCH = 16
 
 # On a CPU each device is one core that runs one member after the other, so kernels
 # run on the calling thread. Barriers stay in the program: XLA would otherwise fuse
@@ -41,7 +45,9 @@ def member_mesh(members: int) -> Mesh:
     )
 
 
-def map_members(function: Callable, mesh: Mesh, *, shared: Sequence[bool]) -> Callable:
+def map_members(
+    function: Callable, mesh: Mesh, *, shared: Sequence[bool], donate: bool = False
+) -> Callable:
     """Returns the compiled function that maps over members, spread over the mesh.
 
     On GPUs the members of a device are batched; a CPU core runs one after the other,
@@ -51,7 +57,8 @@ def map_members(function: Callable, mesh: Mesh, *, shared: Sequence[bool]) -> Ca
       function: Of one member's arguments; returns a tree of arrays.
       mesh: From `member_mesh`; its size divides the number of members.
       shared: For each argument whether all members share it; the others have a
-        leading member axis. The first argument is donated.
+        leading member axis.
+      donate: Whether the first argument's memory may be reused for the result.
     """
     one_by_one = mesh.devices.flat[0].platform == "cpu"
 
@@ -76,7 +83,7 @@ def map_members(function: Callable, mesh: Mesh, *, shared: Sequence[bool]) -> Ca
     )
     return jax.jit(
         run,
-        donate_argnums=0,
+        donate_argnums=0 if donate else (),
         compiler_options=_CPU_OPTIONS if one_by_one else None,
     )
 
@@ -89,3 +96,34 @@ def put_members(tree, mesh: Mesh):
 def put_shared(tree, mesh: Mesh):
     """Returns the tree with a copy on each device of the mesh."""
     return jax.device_put(tree, NamedSharding(mesh, _SHARED))
+
+
+def predict_members(
+    model: nn.Module, variables: dict, images: np.ndarray, wanted: np.ndarray
+) -> np.ndarray:
+    """Returns what each member says of the images wanted of it.
+
+    Args:
+      model: The network.
+      variables: Leading axis M.
+      images: (N, H, W, 1).
+      wanted: (M, n) indices of images.
+
+    Returns:
+      (M, n, H, W) float32 probabilities of scar.
+    """
+    members = len(wanted)
+    mesh = member_mesh(members)
+    places = np.arange(members + -members % mesh.size).clip(max=members - 1)
+
+    def predict(own, indices, images):
+        return train.predict(model, own, images[indices], _PREDICT_BATCH)
+
+    run = map_members(predict, mesh, shared=(False, False, True))
+    own = jax.tree.map(lambda leaf: np.asarray(leaf)[places], variables)
+    probability = run(
+        put_members(own, mesh),
+        put_members(wanted[places], mesh),
+        put_shared(images, mesh),
+    )
+    return np.asarray(probability)[:members]

@@ -135,7 +135,8 @@ def _patches_backward(window, shape, g):
     b, h, w, c = shape
     g = g.reshape(b, -1, c)
     readers = _reader_indices(window, h, w)
-    return (sum(_take(g, slot) for slot in readers.T).reshape(shape),)
+    read = [_take(g, slot) for slot in readers.T]
+    return (sum(read[1:], read[0]).reshape(shape),)
 
 
 patches.defvjp(_patches_forward, _patches_backward)
@@ -152,7 +153,7 @@ def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     Returns:
       (B, H / stride, W / stride, K).
     """
-    taps, c, k = kernel.shape
+    taps, _, k = kernel.shape
     if taps == 1:
         return product(x, kernel[0])
     # On small maps, widely dilated taps only ever see padding: leave them out.
@@ -161,7 +162,7 @@ def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
         window = dataclasses.replace(
             window, taps=tuple(window.taps[t] for t in reaches)
         )
-        kernel = kernel[reaches]
+        kernel = jnp.stack([kernel[t] for t in reaches])  # not a gather: see above
     return product(patches(x, window), kernel.reshape(-1, k))
 
 
@@ -314,7 +315,13 @@ rectify.defvjp(_rectify_forward, _rectify_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def normalise_rectify(x, scale, bias, slope, epsilon):
+def normalise_rectify(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    slope: jax.Array,
+    epsilon: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns PReLU(batch norm(x)) and the batch's statistics.
 
     One function with its own derivative: JAX's own keeps, and walks through, several

@@ -5,7 +5,7 @@ there are; `ensemble` maps these functions over them.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,11 +45,11 @@ class State(NamedTuple):
 class Data(NamedTuple):
     """The data set on the device."""
 
-    image: jax.Array  # (N, H, W, 1) float32
-    scar: jax.Array  # (N, H, W) bool
+    image: Any  # (N, H, W, 1) float32, on the device or in NumPy
+    scar: Any  # (N, H, W) bool
 
 
-def pack(variables: dict) -> tuple[Weights, Callable[[Weights], dict]]:
+def pack(variables: Any) -> tuple[Weights, Callable[[Weights], dict]]:
     """Returns the variables as vectors, and the function that takes them back."""
     flat = traverse_util.flatten_dict(variables["params"])
     trees = (
@@ -136,8 +136,9 @@ def make_train_step(
     """Returns the pure function (state, batch, rate) -> (state, loss)."""
 
     def loss_fn(trained, statistics, batch: Data, key):
+        variables = unpack(Weights(trained[0], trained[1], statistics))
         logits, updated = model.apply(
-            unpack(Weights(*trained, statistics)),
+            variables,
             batch.image,
             train=True,
             mutable=["batch_stats"],
@@ -170,27 +171,28 @@ def take_batch(data: Data, codes: jax.Array) -> Data:
     return Data(*(transform(array[index], symmetry) for array in data))
 
 
-def make_predict(model: nn.Module, unpack: Callable[[Weights], dict], batch_size: int):
-    """Returns the function (weights, images) -> (n, H, W) probabilities of scar.
+def predict(
+    model: nn.Module, variables: dict, images: jax.Array, batch_size: int
+) -> jax.Array:
+    """Returns the (n, H, W) probability of scar of (n, H, W, 1) images.
 
-    It runs `batch_size` images at a time, whatever n is.
+    Args:
+      model: The network.
+      variables: One member's.
+      images: Any number of them.
+      batch_size: How many run at a time, whatever n is.
     """
+    n, *shape = images.shape
+    chunks = -(-n // batch_size)
+    more = [(0, chunks * batch_size - n)] + [(0, 0)] * len(shape)
+    images = jnp.pad(images, more).reshape(chunks, batch_size, *shape)
 
-    def predict(weights: Weights, images: jax.Array) -> jax.Array:
-        variables = unpack(weights)
-        n, *shape = images.shape
-        chunks = -(-n // batch_size)
-        more = [(0, chunks * batch_size - n)] + [(0, 0)] * len(shape)
-        images = jnp.pad(images, more).reshape(chunks, batch_size, *shape)
+    def one_chunk(chunk):
+        logits: Any = model.apply(variables, chunk, train=False)
+        return jax.nn.sigmoid(logits[..., 1] - logits[..., 0])
 
-        def one_chunk(chunk):
-            logits = model.apply(variables, chunk, train=False)
-            return jax.nn.sigmoid(logits[..., 1] - logits[..., 0])
-
-        probability = jax.lax.map(one_chunk, images)
-        return probability.reshape(-1, *probability.shape[2:])[:n]
-
-    return predict
+    probability = jax.lax.map(one_chunk, images)
+    return probability.reshape(-1, *probability.shape[2:])[:n]
 
 
 def pooled_dice(probability: jax.Array, scar: jax.Array, valid: jax.Array) -> jax.Array:
@@ -218,7 +220,7 @@ def make_train_epoch(train_step, predict, schedule: optax.Schedule, selection: s
 
     Args:
       train_step: From `make_train_step`.
-      predict: From `make_predict`.
+      predict: (weights, images) to probabilities.
       schedule: From `make_schedule`.
       selection: "last" takes each epoch as the best so far; otherwise the highest
         Dice on the selection slices wins, the first of equals.

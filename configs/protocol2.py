@@ -1,0 +1,44 @@
+"""Protocol 2 of the paper: scar inside the drawn myocardium.
+
+python -m scarseg_jax.main --config=configs/protocol2.py --workdir=runs/protocol2 \
+    --config.data.source=emidec --config.data.path=PATH
+
+Any value can be overridden on the command line, such as --config.folds.k=5.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config():
+    """Returns the configuration; section numbers are the paper's."""
+    config = config_dict.ConfigDict()
+    config.protocol = 2  # 1: the whole crop, 2: the myocardium only (2.1)
+    config.data = config_dict.create(
+        source="phantom",  # emidec, myops, folder or phantom
+        path="",  # the source's folder; the phantom has none
+        patients=(),  # their names; empty takes all
+        phantom_patients=30,
+        phantom_seed=0,
+    )
+    config.folds = config_dict.create(
+        k=0,  # 0 leaves one patient out at a time (3); else so many patient groups
+        validation=0.125,  # share of training patients that chooses the best epoch
+        seed=0,  # of the split
+        seeds=(0,),  # one network for each fold and each of these
+    )
+    config.model = config_dict.create(
+        variant="seed",  # the paper's ENet; enet: the ENet paper's; or pytorch_enet
+    )
+    config.train = config_dict.create(  # (3.1)
+        epochs=100,
+        batch_size=4,
+        learning_rate=5e-4,
+        decay=0.1,  # of the learning rate, over 100 epochs
+        weight_decay=2e-4,  # decoupled, on convolution kernels
+        class_weights=(1.0, 1.0),  # of background and scar in the cross entropy
+        selection="validation",  # or last, or oracle (which looks at the test patient)
+    )
+    config.threshold = 0.5  # the probability from which a pixel is called scar
+    config.devices = 0  # CPU cores to use; 0 takes all
+    config.require_gpu = False  # stop when no GPU is found, rather than use the CPU
+    return config

@@ -1,0 +1,111 @@
+"""Orbax checkpoints that notice when they are damaged.
+
+A checkpoint is a folder with an Orbax tree of NumPy arrays (so it restores on any
+number and kind of devices), its metadata, and the SHA-256 of every file: Orbax itself
+restores flipped bits without complaint.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from scarseg_jax.errors import InputError
+
+_log = logging.getLogger(__name__)
+_SUMS = "sha256.json"
+_PARTIAL = ".partial"
+
+
+def save(directory: Path, tree: Any, metadata: dict) -> None:
+    """Writes the tree and its metadata; the folder is there whole or not at all.
+
+    Args:
+      directory: The checkpoint's folder; replaced if it exists.
+      tree: Of arrays.
+      metadata: What JSON can hold.
+    """
+    directory = directory.absolute()
+    partial = directory.with_name(directory.name + _PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    ocp.save(str(partial), jax.tree.map(np.asarray, tree), custom_metadata=metadata)
+    (partial / _SUMS).write_text(json.dumps(_sums(partial), indent=1))
+    shutil.rmtree(directory, ignore_errors=True)
+    partial.replace(directory)
+
+
+def load(directory: Path, target: Any = None) -> tuple[Any, Any]:
+    """Returns the tree and the metadata of a checkpoint.
+
+    Args:
+      directory: The checkpoint's folder.
+      target: A tree of arrays with the shapes to restore; None restores nested
+        dicts as they were written.
+
+    Raises:
+      InputError: If there is no checkpoint or it is damaged.
+    """
+    directory = directory.absolute()
+    if not (directory / _SUMS).is_file():
+        raise InputError(
+            f"{directory}: no checkpoint here; expected the folder that a finished"
+            " training left, WORKDIR/checkpoint"
+        )
+    if json.loads((directory / _SUMS).read_text()) != _sums(directory):
+        raise InputError(
+            f"{directory}: the checkpoint is damaged (a file's SHA-256 differs); copy"
+            " it anew or train again"
+        )
+    if target is not None:
+        target = jax.tree.map(np.asarray, target)
+    path = str(directory)
+    return ocp.load(path, target), ocp.metadata(path).custom_metadata
+
+
+def newest(directory: Path, target: Any) -> tuple[Any, Any] | None:
+    """Returns the newest sound checkpoint in a folder of them, or None.
+
+    Args:
+      directory: Holds checkpoints whose names sort by age.
+      target: As in `load`.
+
+    Raises:
+      InputError: If there are checkpoints and all are damaged.
+    """
+    paths = _complete(directory)
+    for path in reversed(paths):
+        try:
+            return load(path, target)
+        except InputError as error:
+            _log.warning("%s; trying the one before", error)
+    if paths:
+        raise InputError(
+            f"{directory}: none of the {len(paths)} saved states is sound; choose"
+            " another --workdir, or delete this one to train from the start"
+        )
+    return None
+
+
+def prune(directory: Path, keep: int) -> None:
+    """Deletes all but the newest checkpoints of a folder."""
+    for path in _complete(directory)[:-keep]:
+        shutil.rmtree(path)
+
+
+def _complete(directory: Path) -> list[Path]:
+    return sorted(p for p in directory.glob("*") if p.suffix != _PARTIAL)
+
+
+def _sums(directory: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != _SUMS
+    }

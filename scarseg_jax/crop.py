@@ -1,0 +1,158 @@
+"""The square crop around the left ventricle, and the exact way back.
+
+Coordinates are pixels, with pixel centres at whole numbers. Pixel i of a crop of
+`size` pixels covers [i, i + 1] * side / size from the box's edge. Both directions are
+a product with one small matrix for each axis, so the map and its inverse stand side
+by side.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from scarseg_jax.localise import LeftVentricle
+
+SIZE = 64  # pixels; paper, section 3
+# The paper's side is twice the LV's diameter. The circle found is now and then a
+# papillary muscle's or only the cavity's, never a smaller heart's than this.
+MIN_SIDE_MM = 120.0
+MAX_SIDE_MM = 200.0
+
+
+@dataclasses.dataclass(frozen=True)
+class CropBox:
+    """A square on a slice.
+
+    Attributes:
+      centre_px: (y, x).
+      side_mm: Length of its sides.
+      spacing_mm: The slice's pixel spacing (y, x).
+    """
+
+    centre_px: tuple[float, float]
+    side_mm: float
+    spacing_mm: tuple[float, float]
+
+
+def boxes(
+    left_ventricle: LeftVentricle, spacing_mm: tuple[float, float, float]
+) -> tuple[CropBox, ...]:
+    """Returns the crop of each slice: twice the diameter wide, within bounds.
+
+    Args:
+      left_ventricle: From `localise.find_left_ventricle`.
+      spacing_mm: Voxel spacing (z, y, x).
+    """
+    sides = np.clip(2 * left_ventricle.diameter_mm, MIN_SIDE_MM, MAX_SIDE_MM)
+    return tuple(
+        CropBox((float(y), float(x)), float(side), spacing_mm[1:])
+        for (y, x), side in zip(left_ventricle.centre_px, sides, strict=True)
+    )
+
+
+def to_native(box: CropBox, size: int, axis: int) -> np.ndarray:
+    """Returns the slice's coordinate of each crop pixel's centre, (size,)."""
+    from_centre_mm = ((np.arange(size) + 0.5) / size - 0.5) * box.side_mm
+    return box.centre_px[axis] + from_centre_mm / box.spacing_mm[axis]
+
+
+def to_crop(box: CropBox, length: int, size: int, axis: int) -> np.ndarray:
+    """Returns the crop's coordinate of each slice pixel's centre, (length,)."""
+    from_centre_mm = (np.arange(length) - box.centre_px[axis]) * box.spacing_mm[axis]
+    return (from_centre_mm / box.side_mm + 0.5) * size - 0.5
+
+
+def crop_image(image: np.ndarray, box: CropBox, size: int = SIZE) -> np.ndarray:
+    """Returns the (size, size) float32 crop of a (Y, X) slice.
+
+    Linear interpolation, widened where the crop's pixels are larger than the
+    slice's, so that nothing is skipped. Beyond the border stands the slice's
+    minimum: air, whatever the scanner's offset.
+    """
+    lowest = image.min()
+    rows, columns = (_resampling(box, image.shape[a], size, a) for a in (0, 1))
+    return (rows @ (image - lowest) @ columns.T + lowest).astype(np.float32)
+
+
+def _resampling(box: CropBox, length: int, size: int, axis: int) -> np.ndarray:
+    """Returns (size, length) weights; rows sum to 1 where the kernel is inside."""
+    at = to_native(box, size, axis)
+    reach = max(1.0, box.side_mm / size / box.spacing_mm[axis])
+    # Normalised over all whole numbers, not only those inside the slice.
+    near = np.floor(at)[:, None] + np.arange(-np.ceil(reach), np.ceil(reach) + 1)
+    total = np.maximum(0, 1 - np.abs(at[:, None] - near) / reach).sum(axis=1)
+    distance = np.abs(at[:, None] - np.arange(length))
+    return np.maximum(0, 1 - distance / reach) / total[:, None]
+
+
+def crop_mask(mask: np.ndarray, box: CropBox, size: int = SIZE) -> np.ndarray:
+    """Returns the (size, size) bool crop of a (Y, X) mask: the nearest pixel's value."""
+    rows, columns = (np.rint(to_native(box, size, a)).astype(int) for a in (0, 1))
+    inside = np.ix_(
+        (rows >= 0) & (rows < mask.shape[0]), (columns >= 0) & (columns < mask.shape[1])
+    )
+    crop = np.zeros((size, size), bool)
+    crop[inside] = mask[np.ix_(rows[inside[0][:, 0]], columns[inside[1][0]])]
+    return crop
+
+
+def uncrop_probability(
+    probability: np.ndarray, box: CropBox, shape: tuple[int, int]
+) -> np.ndarray:
+    """Returns the crop's values at the slice's pixels: the inverse of `crop_image`.
+
+    Args:
+      probability: (size, size).
+      box: Where it was cut out.
+      shape: (Y, X) of the slice.
+
+    Returns:
+      (Y, X) float32, linearly interpolated; 0 outside the box.
+    """
+    rows, columns = (_sampling(box, shape[a], len(probability), a) for a in (0, 1))
+    return (rows @ probability @ columns.T).astype(np.float32)
+
+
+def _sampling(box: CropBox, length: int, size: int, axis: int) -> np.ndarray:
+    """Returns (length, size) linear interpolation weights; rows outside are 0."""
+    at = to_crop(box, length, size, axis)
+    inside = (at >= -0.5) & (at <= size - 0.5)
+    held = np.clip(at, 0, size - 1)
+    weights = np.maximum(0, 1 - np.abs(held[:, None] - np.arange(size)))
+    return weights * inside[:, None]
+
+
+def contains(box: CropBox, mask: np.ndarray) -> bool:
+    """Returns whether the centres of all of a (Y, X) mask's pixels lie in the box."""
+    for axis, where in enumerate(np.nonzero(mask)):
+        at = to_crop(box, mask.shape[axis], 1, axis)[where]
+        if ((at < -0.5) | (at > 0.5)).any():
+            return False
+    return True
+
+
+def z_score(image: np.ndarray) -> np.ndarray:
+    """Returns the image with mean 0 and deviation 1 (paper, section 3), float32.
+
+    A constant image becomes zeros.
+    """
+    deviation = image.std(dtype=np.float64)
+    if deviation < 1e-6 * max(1.0, np.abs(image).max()):
+        return np.zeros_like(image, np.float32)
+    return ((image - image.mean(dtype=np.float64)) / deviation).astype(np.float32)
+
+
+def network_input(
+    crop: np.ndarray, myocardium: np.ndarray | None, *, protocol: int
+) -> np.ndarray:
+    """Returns what the network sees of a crop.
+
+    Protocol 1 sees all of it; Protocol 2 multiplies by the myocardium first (paper,
+    section 2.1).
+
+    Args:
+      crop: (size, size) intensities.
+      myocardium: (size, size) bool; read by Protocol 2.
+      protocol: 1 or 2.
+    """
+    return z_score(crop if protocol == 1 else crop * myocardium)

@@ -1,0 +1,299 @@
+"""Probabilities to the result files, and those files back to rows."""
+
+import contextlib
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.metrics import Counts, count, failures, patients_dice, spread
+
+if TYPE_CHECKING:  # so that comparing two finished runs does not load TFDS
+    from scarseg_jax.dataset import Slices
+
+EMPTY_MASK_RULE = (
+    "Se and DSC are taken over slices with true scar, a missed scar counting 0; Acc and"
+    " Sp over all slices; slices without scar enter DSC nowhere and are counted as"
+    " false scars where any pixel is called scar."
+)
+POOLING_RULE = (
+    "Each slice counts once for each seed in the tables and failures; a patient's 3-D"
+    " Dice is the mean over the seeds."
+)
+ORACLE_WARNING = "best epoch chosen on the test patients (oracle): not a result"
+_METRICS = ("acc", "se", "sp", "dsc")
+_COUNTED = ("tp", "fp", "fn", "tn", *_METRICS, "true_px", "predicted_px")
+SLICE_COLUMNS = ("patient", "slice", "fold", "seed", *_COUNTED)
+PATIENT_COLUMNS = ("patient", "fold", "seed", "slices", "scar_slices", *_COUNTED)
+HISTORY_COLUMNS = ("fold", "seed", "epoch", "learning_rate", "loss", "validation_dsc")
+_TABLES = {
+    "slices.csv": SLICE_COLUMNS,
+    "patients.csv": PATIENT_COLUMNS,
+    "history.csv": HISTORY_COLUMNS,
+}
+_ARCHIVED = ("patient", "slice", "crop", "myocardium", "scar", "pixel_mm")
+_FRACTIONAL = {*_METRICS, "learning_rate", "loss", "validation_dsc"}
+
+
+def evaluate(
+    directory: Path,
+    slices: "Slices",
+    probability: np.ndarray,
+    *,
+    fold: np.ndarray,
+    seeds: Sequence[int],
+    threshold: float,
+    about: Mapping,
+) -> dict:
+    """Writes slices.csv, patients.csv, summary.json and predictions.npz.
+
+    Args:
+      directory: Where to.
+      slices: The N slices that were tested.
+      probability: (seeds, N, 64, 64) of scar, each from a network that did not train
+        on the slice's patient.
+      fold: (N,) the fold that tested each slice.
+      seeds: Of the first axis.
+      threshold: From which probability a pixel is called scar.
+      about: What else the summary says of the run.
+
+    Returns:
+      The summary.
+
+    Raises:
+      InputError: If a probability is NaN, which would pass for background.
+    """
+    if np.isnan(probability).any():
+        raise InputError(
+            "some of the networks' probabilities are NaN, so their training diverged;"
+            " train in a new --workdir with a lower train.learning_rate"
+        )
+    counts = count(probability >= threshold, slices.scar)
+    summary = {
+        **about,
+        "threshold": threshold,
+        "folds": len(np.unique(fold)),
+        "seeds": list(seeds),
+        "empty_mask_rule": EMPTY_MASK_RULE,
+        "pooling_rule": POOLING_RULE,
+        **summarise(slices, counts),
+    }
+    named = {"patient": slices.patient, "slice": slices.slice, "fold": fold}
+    by_slice = _rows(named, seeds, counts)
+    by_patient = _rows(_patients(slices, fold), seeds, counts.pooled(slices.patient))
+    archive = _archive(slices, probability, fold, threshold)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(directory / "slices.csv", _csv(SLICE_COLUMNS, by_slice))
+    write_text(directory / "patients.csv", _csv(PATIENT_COLUMNS, by_patient))
+    _write(directory / "predictions.npz", archive)
+    write_text(directory / "summary.json", json.dumps(summary, indent=1))
+    return summary
+
+
+def summarise(slices: "Slices", counts: Counts) -> dict:
+    """Returns the paper's Tables 1 to 3, its failure counts and the patients' Dice.
+
+    Args:
+      slices: The N slices that were tested.
+      counts: Of (seeds, N).
+    """
+    scarred = counts.true_px > 0
+    table = {
+        "acc": spread(counts.accuracy),
+        "sp": spread(counts.specificity),
+        "se": spread(counts.sensitivity[scarred]),
+        "dsc": spread(counts.dice[scarred]),
+    }
+    se, sp = table["se"]["median"], table["sp"]["median"]
+    return {
+        "patients": len(np.unique(slices.patient)),
+        "slices": len(slices.patient),
+        "scar_slices": int(slices.scar.any(axis=(1, 2)).sum()),
+        "rows": counts.tp.size,
+        "myocardium_in_crop": {
+            "slices": int(slices.contained.sum()),
+            "of_slices": len(slices.contained),
+        },
+        "table1": table,
+        "contingency": {
+            "scar_as_scar": se,
+            "scar_as_background": None if se is None else 1 - se,
+            "background_as_scar": None if sp is None else 1 - sp,
+            "background_as_background": sp,
+        },
+        "failures": failures(counts, slices.patient),
+        "patients_dsc": patients_dice(counts.pooled(slices.patient)),
+    }
+
+
+def headline(summary: Mapping) -> str:
+    """Returns the summary as a few lines of text."""
+    unit = "slices" if len(summary["seeds"]) == 1 else "slices x seeds"
+    lines = [
+        "Protocol {protocol}: {patients} patients, {slices} slices ({scar_slices} with"
+        " scar), {folds} folds, seeds {seeds}".format(**summary),
+        f"        median       IQR     n {unit}",
+    ]
+    if summary["selection"] == "oracle":
+        lines.insert(1, f"  {ORACLE_WARNING}")
+    for name in ("Acc", "Sp", "Se", "DSC"):
+        figures = summary["table1"][name.lower()]
+        cells = "      -         -"
+        if figures["n"]:
+            cells = f"{100 * figures['median']:6.2f} %  {100 * figures['iqr']:6.2f} %"
+        lines.append(f"  {name:4}{cells:18}{figures['n']:6}")
+    tally = "{slices} of {of_slices}"
+    for fault in ("missed", "false"):
+        failed = summary["failures"][fault]
+        lines.append(
+            f"  {fault} scar: {tally} {unit} ({{patients}} patients)".format(**failed)
+        )
+    if (dice := summary["patients_dsc"])["n"]:
+        deviation = "" if dice["sd"] is None else f" ± {dice['sd']:.3f}"
+        patients = f"{dice['n']} patients with scar"
+        lines.append(f"  3-D Dice: {dice['mean']:.3f}{deviation} ({patients})")
+    inside = tally.format(**summary["myocardium_in_crop"])
+    return "\n".join([*lines, f"  whole myocardium in the crop: {inside} slices"])
+
+
+def write_history(directory: Path, history: Iterable[Mapping]) -> None:
+    """Writes history.csv: one row for each member and epoch."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(directory / "history.csv", _csv(HISTORY_COLUMNS, history))
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of slices.csv, patients.csv or history.csv, checked, as text.
+
+    Raises:
+      InputError: If the file is missing or damaged.
+    """
+    with _damage_reported(path), path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        if tuple(reader.fieldnames or ()) != _TABLES[path.name]:
+            raise ValueError("other columns than expected")
+        rows = [_checked(row) for row in reader]
+        if not rows:
+            raise ValueError("no rows")
+    return rows
+
+
+def read_summary(path: Path) -> dict:
+    """Returns what summary.json holds.
+
+    Raises:
+      InputError: If the file is missing or damaged.
+    """
+    with _damage_reported(path):
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        if not {"protocol", "variant", "selection", "table1"} <= set(summary):
+            raise ValueError("not a summary")
+    return summary
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that is there whole or not at all."""
+    _write(path, text.encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file; finish that run first (--mode=all, or evaluate)"
+        )
+    try:
+        yield
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path}: unreadable ({error}); delete it and run --mode=evaluate again"
+        ) from error
+
+
+def _checked(row: dict) -> dict[str, str]:
+    if None in row or None in row.values():
+        raise ValueError("a row is too short or too long")
+    for name, cell in row.items():
+        if name in _FRACTIONAL:
+            float(cell or "nan")
+        elif name != "patient":
+            int(cell)
+    return row
+
+
+def _patients(slices: "Slices", fold: np.ndarray) -> dict[str, np.ndarray]:
+    names, first, index, size = np.unique(
+        slices.patient, return_index=True, return_inverse=True, return_counts=True
+    )
+    scarred = slices.scar.any(axis=(1, 2))
+    return {
+        "patient": names,
+        "fold": fold[first],
+        "slices": size,
+        "scar_slices": np.bincount(index[scarred], minlength=len(names)),
+    }
+
+
+def _rows(
+    named: Mapping[str, np.ndarray], seeds: Sequence[int], counts: Counts
+) -> list[dict]:
+    """Returns one row for each seed and slice, or patient, seed by seed."""
+    measured = {
+        **vars(counts),
+        "acc": counts.accuracy,
+        "se": counts.sensitivity,
+        "sp": counts.specificity,
+        "dsc": counts.dice,
+        "true_px": counts.true_px,
+        "predicted_px": counts.predicted_px,
+    }
+    columns = {
+        **{name: np.tile(column, len(seeds)) for name, column in named.items()},
+        "seed": np.repeat(seeds, counts.tp.shape[-1]),
+        **{name: column.ravel() for name, column in measured.items()},
+    }
+    values = zip(*(map(_cell, c.tolist()) for c in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in values]
+
+
+def _cell(value: object) -> object:
+    undefined = isinstance(value, float) and math.isnan(value)
+    return "" if undefined else value
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Mapping]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _archive(
+    slices: "Slices", probability: np.ndarray, fold: np.ndarray, threshold: float
+) -> bytes:
+    """Returns the content of predictions.npz."""
+    mean = probability.mean(axis=0)
+    # Rounding to float16 must not lift a pixel to the threshold.
+    below = np.nextafter(np.float16(threshold), np.float16(0))
+    half = mean.astype(np.float16)
+    half = np.where(mean >= threshold, half, np.minimum(half, below))
+    stream = io.BytesIO()
+    kept = {name: getattr(slices, name) for name in _ARCHIVED}
+    np.savez_compressed(stream, **kept, fold=fold, probability=half)
+    return stream.getvalue()

@@ -1,0 +1,293 @@
+"""Trains all members: epochs, progress, saved states and resuming."""
+
+import dataclasses
+import logging
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from scarseg_jax import checkpoint, ensemble, train
+from scarseg_jax.enet import ENet
+from scarseg_jax.errors import InputError
+from scarseg_jax.folds import Fold, epoch_table, padded, steps_per_epoch
+
+_log = logging.getLogger(__name__)
+_SAVING_SHARE = 0.02  # of the time: states are saved no more often than this allows
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One network of the ensemble: a fold, by its number, and a seed."""
+
+    fold: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How every member is trained; the paper's section 3.1.
+
+    Attributes:
+      epochs: Passes over all symmetries of all training images.
+      batch_size: Images a step.
+      learning_rate: At the start.
+      decay: Of the learning rate, over 100 epochs.
+      weight_decay: Of convolution kernels, decoupled.
+      class_weights: Of background and scar in the cross entropy.
+      selection: "validation", "last" or "oracle": what chooses the best epoch. The
+        oracle looks at the test patients, to measure how much that flatters.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    decay: float
+    weight_decay: float
+    class_weights: tuple[float, float]
+    selection: str
+
+    def __post_init__(self) -> None:
+        known = ("validation", "last", "oracle")
+        if self.selection not in known:
+            raise InputError(
+                f"train.selection is {self.selection!r}; expected one of"
+                f" {', '.join(known)}"
+            )
+        for name in ("epochs", "batch_size", "learning_rate", "decay"):
+            if not getattr(self, name) > 0:
+                raise InputError(
+                    f"train.{name} is {getattr(self, name)}; expected a positive number"
+                )
+
+
+class Stopped(Exception):
+    """Raised after a signal, once the state is saved; its argument is the signal."""
+
+
+def fit(
+    directory: Path,
+    model: ENet,
+    recipe: Recipe,
+    *,
+    data: train.Data,
+    folds: Sequence[Fold],
+    members: Sequence[Member],
+    data_hash: str,
+) -> tuple[dict, list[dict], list[dict]]:
+    """Returns each member's best variables, what chose them, and the history.
+
+    Goes on from the newest state in the folder, and stops cleanly on SIGTERM or
+    SIGINT after the epoch under way.
+
+    Args:
+      directory: Where states are saved between epochs.
+      model: The network.
+      recipe: How to train.
+      data: All slices, as NumPy arrays.
+      folds: The splits.
+      members: The networks to train.
+      data_hash: Of the data set; a state trained on other data is refused.
+
+    Returns:
+      Variables with a leading member axis, as NumPy arrays; for each member its best
+      epoch and that epoch's Dice; and one record for each member and epoch.
+
+    Raises:
+      InputError: If the saved state belongs to other data.
+      Stopped: After a signal.
+    """
+    mesh = ensemble.member_mesh(len(members))
+    run = _Epochs(model, recipe, data, folds, members, mesh)
+    state, history, first = run.initial_state(), [], 0
+    saved = checkpoint.newest(directory, state)
+    if saved is not None:
+        tree, metadata = saved
+        if metadata["data_hash"] != data_hash:
+            raise InputError(
+                f"{directory}: this run was trained on other data; choose another"
+                " --workdir"
+            )
+        state = ensemble.put_members(tree, mesh)
+        history, first = metadata["history"], metadata["epochs"]
+        _log.info("going on after epoch %d of %d", first, recipe.epochs)
+    begun, saving, last_save = time.monotonic(), 0.0, time.monotonic()
+    with _SignalWatch() as watch:
+        for epoch in range(first, recipe.epochs):
+            state, metrics = run.epoch(state, epoch)
+            history += run.records(metrics, epoch)
+            now = time.monotonic()
+            left = (now - begun) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
+            _log_progress(history[-len(members) :], recipe.epochs, left)
+            due = (now - last_save) * _SAVING_SHARE > saving
+            if due or watch.received or epoch + 1 == recipe.epochs:
+                path = directory / f"epoch_{epoch + 1:06d}"
+                metadata = {
+                    "data_hash": data_hash,
+                    "history": history,
+                    "epochs": epoch + 1,
+                }
+                checkpoint.save(path, state, metadata)
+                checkpoint.prune(directory, keep=2)
+                last_save = time.monotonic()
+                saving = last_save - now
+            if watch.received:
+                raise Stopped(watch.received)
+    return run.best_variables(state), run.chosen(state), history
+
+
+class _Epochs:
+    """The compiled epoch and the tables it is fed with."""
+
+    def __init__(self, model, recipe, data, folds, members, mesh):
+        self.recipe, self.folds, self.members, self.mesh = recipe, folds, members, mesh
+        # Devices take equal shares; a member too many has nothing to learn and is
+        # dropped in the end.
+        extra = -len(members) % mesh.size
+        self.places = [*members, *[members[-1]] * extra]
+        self.model = model
+        self.optimizer = train.make_optimizer(recipe.weight_decay)
+        self.image = data.image[:1]
+        variables = jax.eval_shape(
+            lambda: model.init(jax.random.key(0), self.image, train=False)
+        )
+        zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), variables)
+        _, self.unpack = train.pack(zeros)
+        self.data = ensemble.put_shared(data, mesh)
+        selection = [
+            folds[m.fold].test
+            if recipe.selection == "oracle"
+            else folds[m.fold].validation
+            for m in self.places
+        ]
+        self.selected = ensemble.put_members(padded(selection), mesh)
+        self.steps = max(
+            steps_per_epoch(fold.train, batch_size=recipe.batch_size) for fold in folds
+        )
+        self.compiled = ensemble.map_members(
+            self._member_epoch(),
+            mesh,
+            shared=(False, False, False, True, True),
+            donate=True,
+        )
+
+    def _member_epoch(self):
+        step = train.make_train_step(
+            self.model, self.optimizer, self.unpack, self.recipe.class_weights
+        )
+
+        def predict(weights, images):
+            return train.predict(self.model, self.unpack(weights), images, 16)
+
+        schedule = train.make_schedule(self.recipe.learning_rate, self.recipe.decay)
+        return train.make_train_epoch(step, predict, schedule, self.recipe.selection)
+
+    def initial_state(self) -> train.State:
+        keys = np.stack(
+            [
+                jax.random.key_data(
+                    jax.random.fold_in(jax.random.key(member.seed), member.fold)
+                )
+                for member in self.places
+            ]
+        )
+
+        def init(key, image):
+            wrapped = jax.random.wrap_key_data(key)
+            return train.init_state(self.model, self.optimizer, image, wrapped)
+
+        init = ensemble.map_members(init, self.mesh, shared=(False, True))
+        return init(
+            ensemble.put_members(keys, self.mesh),
+            ensemble.put_shared(self.image, self.mesh),
+        )
+
+    def epoch(self, state: train.State, epoch: int):
+        tables = np.full(
+            (len(self.places), self.steps, self.recipe.batch_size), -1, np.int32
+        )
+        for table, member in zip(tables, self.members, strict=False):
+            table[:] = epoch_table(
+                self.folds[member.fold].train,
+                batch_size=self.recipe.batch_size,
+                steps=self.steps,
+                seed=(member.seed, member.fold, epoch),
+            )
+        tables = ensemble.put_members(tables, self.mesh)
+        number = np.float32(epoch)
+        state, metrics = self.compiled(state, tables, self.selected, number, self.data)
+        return state, jax.device_get(metrics)
+
+    def records(self, metrics: dict, epoch: int) -> list[dict]:
+        return [
+            {
+                "fold": member.fold,
+                "seed": member.seed,
+                "epoch": epoch + 1,
+                "learning_rate": float(metrics["learning_rate"][i]),
+                "loss": float(metrics["loss"][i]),
+                "validation_dsc": float(metrics["validation_dice"][i]),
+            }
+            for i, member in enumerate(self.members)
+        ]
+
+    def best_variables(self, state: train.State) -> dict:
+        best = jax.device_get(state.best_weights)
+        trees = [
+            self.unpack(jax.tree.map(lambda a, i=i: a[i], best))
+            for i in range(len(self.members))
+        ]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+    def chosen(self, state: train.State) -> list[dict]:
+        dice, epoch = jax.device_get((state.best_dice, state.best_epoch))
+        return [
+            {
+                "fold": member.fold,
+                "seed": member.seed,
+                "best_epoch": int(epoch[i]),
+                "best_validation_dsc": float(dice[i]),
+            }
+            for i, member in enumerate(self.members)
+        ]
+
+
+class _SignalWatch:
+    """Notes SIGTERM and SIGINT; a second one acts at once."""
+
+    def __enter__(self):
+        self.received = 0
+        signals = (signal.SIGTERM, signal.SIGINT)
+        self._before = {number: signal.getsignal(number) for number in signals}
+        for number in signals:
+            signal.signal(number, self._note)
+        return self
+
+    def _note(self, number, _frame):
+        self.received = number
+        self._restore()
+        _log.warning("stopping after this epoch; the state will be saved")
+
+    def _restore(self):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *_):
+        self._restore()
+
+
+def _log_progress(records: list[dict], epochs: int, left_s: float) -> None:
+    dice = [100 * r["validation_dsc"] for r in records]
+    _log.info(
+        "epoch %d/%d: loss %.4f, validation DSC %.1f %% (%.1f to %.1f), %s left",
+        records[0]["epoch"],
+        epochs,
+        np.mean([r["loss"] for r in records]),
+        np.mean(dice),
+        min(dice),
+        max(dice),
+        f"{left_s / 60:.0f} min" if left_s > 90 else f"{left_s:.0f} s",
+    )

@@ -1,0 +1,362 @@
+"""Finds LV scar in LGE-CMR: prepares, trains every fold, evaluates and reports.
+
+python -m scarseg_jax.main --config=configs/protocol2.py --workdir=runs/protocol2 \
+    --config.data.source=emidec --config.data.path=PATH
+
+Run again on the same --workdir, it goes on where it stopped. Every value in the
+configuration file, where each is explained, can be overridden as above.
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from scarseg_jax import checkpoint, dataset, ensemble, evaluate, phantom, train
+from scarseg_jax.enet import LAYOUTS, ENet
+from scarseg_jax.errors import InputError
+from scarseg_jax.fit import Member, Recipe, Stopped, fit
+from scarseg_jax.folds import Fold, make_folds, padded
+from scarseg_jax.readers import emidec, folder, myops
+from scarseg_jax.report import write_report
+from scarseg_jax.study import Study
+
+_MODES = ("all", "prepare", "train", "evaluate", "report")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration file, such as configs/protocol2.py."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for everything the run makes; made if absent."
+)
+_MODE = flags.DEFINE_enum("mode", "all", _MODES, "Which part to run.")
+_READERS = {"emidec": emidec, "myops": myops, "folder": folder}
+_PACKAGES = ("scarseg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+_log = logging.getLogger("scarseg_jax.main")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the job; returns the exit code."""
+    log_to_terminal()
+    try:
+        if len(argv) > 1:
+            raise InputError(
+                f"argument {argv[1]!r} is not a flag; overrides look like"
+                " --config.train.epochs=20"
+            )
+        if _CONFIG.value is None:
+            raise InputError("--config is missing; try --config=configs/protocol2.py")
+        if _WORKDIR.value is None:
+            raise InputError("--workdir is missing; try --workdir=runs/protocol2")
+        run(_CONFIG.value, Path(_WORKDIR.value).absolute(), _MODE.value)
+    except Stopped as stopped:
+        _log.info("state saved; the same command goes on from here")
+        return 128 + stopped.args[0]
+    except InputError as error:
+        return fail(error)
+    return 0
+
+
+def run(config: Any, workdir: Path, mode: str) -> None:
+    """Runs one part of the job, or all of it.
+
+    Raises:
+      InputError: If the configuration or the data cannot be used.
+      Stopped: After a signal, with the state saved.
+    """
+    _check(config)
+    patients, read = _source(**config.data)
+    with _claimed(workdir, json.loads(config.to_json_best_effort())):
+        begun = time.monotonic()
+        if mode in ("all", "prepare"):
+            _prepare(config, workdir, patients, read)
+        if mode in ("all", "train"):
+            _train(config, workdir)
+        if mode in ("all", "evaluate"):
+            _evaluate(config, workdir)
+        if mode in ("all", "report"):
+            write_report(workdir / "results", workdir / "report.html")
+            sys.stdout.write(f"report: {workdir / 'report.html'}\n")
+        _log.info("done in %.0f s", time.monotonic() - begun)
+
+
+def _check(config: Any) -> None:
+    for key, value, known in (
+        ("protocol", config.protocol, (1, 2)),
+        ("data.source", config.data.source, ("phantom", *_READERS)),
+        ("model.variant", config.model.variant, tuple(LAYOUTS)),
+    ):
+        if value not in known:
+            raise InputError(
+                f"{key} is {value!r}; expected one of {', '.join(map(str, known))}"
+            )
+    if not 0 < config.threshold < 1:
+        raise InputError(f"threshold is {config.threshold}; expected between 0 and 1")
+
+
+def _source(
+    *,
+    source: str,
+    path: str,
+    patients: tuple[str, ...],
+    phantom_patients: int,
+    phantom_seed: int,
+) -> tuple[tuple[str, ...], Callable[[str], Study]]:
+    """Returns the chosen patients and the function that reads one."""
+    if source == "phantom":
+        names = phantom.list_patients(phantom_patients)
+
+        def read(patient: str) -> Study:
+            return phantom.simulate_study(patient, seed=phantom_seed)
+    else:
+        if not path:
+            raise InputError(
+                f"data.path is empty; expected the folder of the {source} data:"
+                " --config.data.path=FOLDER"
+            )
+        home = Path(path)
+        if not home.is_dir():
+            raise InputError(f"{path}: no such folder; check data.path")
+        names = _READERS[source].list_patients(home)
+
+        def read(patient: str) -> Study:
+            return _READERS[source].read_study(home, patient)
+
+    unknown = sorted(set(patients) - set(names))
+    if unknown:
+        raise InputError(
+            f"data.patients names {', '.join(unknown)}; expected some of"
+            f" {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+        )
+    return tuple(sorted(patients or names)), read
+
+
+@contextlib.contextmanager
+def _claimed(workdir: Path, config: dict) -> Iterator[None]:
+    """Holds the folder for this run alone, and for this configuration alone."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / "lock").open("a+")
+    except OSError as error:
+        raise InputError(
+            f"--workdir={workdir}: cannot write there ({error.strerror}); choose"
+            " another folder"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"--workdir={workdir}: another run is at work in it; wait for it or"
+                " choose another folder"
+            ) from None
+        kept = workdir / "config.json"
+        # Where to compute changes nothing about what is computed.
+        config = {k: v for k, v in config.items() if k not in _MACHINE}
+        if kept.is_file() and (before := json.loads(kept.read_text())) != config:
+            raise InputError(
+                f"--workdir={workdir} holds a run with another configuration"
+                f" ({_difference(before, config)}); choose another folder"
+            )
+        evaluate.write_text(kept, json.dumps(config, indent=1))
+        yield
+
+
+_MACHINE = ("devices", "require_gpu")
+
+
+def _difference(before: dict, now: dict, prefix: str = "") -> str:
+    """Returns the first value that differs, in words."""
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            if old != new:
+                return _difference(old, new, f"{prefix}{key}.")
+        elif old != new:
+            return f"{prefix}{key} was {old}, is {new}"
+    return "none"
+
+
+def _prepare(config: Any, workdir: Path, patients, read) -> None:
+    def progress(done: int, of: int) -> None:
+        if done == of or done % 10 == 0:
+            _log.info("prepared %d of %d patients", done, of)
+
+    slices = dataset.prepare(
+        workdir / "data", patients, read, protocol=config.protocol, progress=progress
+    )
+    _log.info(
+        "%d patients, %d slices, %d with scar; the crop holds the whole myocardium in"
+        " %d of %d",
+        len(patients),
+        len(slices.slice),
+        slices.scar.any(axis=(1, 2)).sum(),
+        slices.contained[slices.labelled].sum(),
+        slices.labelled.sum(),
+    )
+
+
+def _split(config: Any, slices: dataset.Slices) -> tuple[Fold, ...]:
+    return make_folds(
+        slices.patient,
+        np.any(slices.scar, axis=(1, 2)),
+        k=config.folds.k,
+        validation=config.folds.validation,
+        seed=config.folds.seed,
+    )
+
+
+def _labelled(workdir: Path) -> dataset.Slices:
+    slices = dataset.load(workdir / "data")
+    return slices.take(slices.labelled)
+
+
+def _train(config: Any, workdir: Path) -> None:
+    slices = _labelled(workdir)
+    if (workdir / "checkpoint").is_dir():
+        _, metadata = checkpoint.load(workdir / "checkpoint")
+        if metadata["data_hash"] != slices.data_hash:
+            raise InputError(
+                f"{workdir / 'checkpoint'} was trained on other data than are prepared"
+                " now; choose another --workdir"
+            )
+        _log.info("training has finished before")
+        return
+    folds = _split(config, slices)
+    members = [
+        Member(f, seed) for f in range(len(folds)) for seed in config.folds.seeds
+    ]
+    start_jax(config.devices, config.require_gpu)
+    begun = time.monotonic()
+    variables, chosen, history = fit(
+        workdir / "state",
+        ENet(variant=config.model.variant),
+        Recipe(**config.train),
+        data=train.Data(slices.image, slices.scar),
+        folds=folds,
+        members=members,
+        data_hash=slices.data_hash,
+    )
+    evaluate.write_history(workdir / "results", history)
+    metadata = {
+        "config": json.loads(config.to_json_best_effort()),
+        "preparation": dataset.PREPARATION,
+        "data_hash": slices.data_hash,
+        "members": [
+            {**m, "test_patients": sorted(set(slices.patient[folds[m["fold"]].test]))}
+            for m in chosen
+        ],
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "machine": {
+            "python": platform.python_version(),
+            "devices": [str(device) for device in jax.devices()],
+            "processor": platform.machine(),
+        },
+        "training_seconds": round(time.monotonic() - begun, 1),
+    }
+    checkpoint.save(workdir / "checkpoint", variables, metadata)
+
+
+def _evaluate(config: Any, workdir: Path) -> None:
+    slices = _labelled(workdir)
+    variables, metadata = checkpoint.load(workdir / "checkpoint")
+    if metadata["data_hash"] != slices.data_hash:
+        raise InputError(
+            f"{workdir / 'checkpoint'} was trained on other data than are prepared now;"
+            " choose another --workdir"
+        )
+    folds = _split(config, slices)
+    start_jax(config.devices, config.require_gpu)
+    members, seeds = metadata["members"], list(config.folds.seeds)
+    tests = [folds[member["fold"]].test for member in members]
+    predicted = ensemble.predict_members(
+        ENet(variant=config.model.variant), variables, slices.image, padded(tests)
+    )
+    probability = np.zeros((len(seeds), *slices.scar.shape), np.float32)
+    fold = np.zeros(len(slices.slice), int)
+    for member, test, values in zip(members, tests, predicted, strict=True):
+        probability[seeds.index(member["seed"]), test] = values[: len(test)]
+        fold[test] = member["fold"]
+    summary = evaluate.evaluate(
+        workdir / "results",
+        slices,
+        probability,
+        fold=fold,
+        seeds=seeds,
+        threshold=config.threshold,
+        about={
+            "protocol": config.protocol,
+            "variant": config.model.variant,
+            "source": config.data.source,
+            "selection": config.train.selection,
+            "provenance": {k: v for k, v in metadata.items() if k != "members"},
+        },
+    )
+    sys.stdout.write(evaluate.headline(summary) + "\n")
+
+
+def start_jax(devices: int, require_gpu: bool) -> None:
+    """Chooses the devices and the compilation cache, and says which devices.
+
+    Args:
+      devices: CPU cores to use; 0 takes all.
+      require_gpu: Whether to refuse to run without a GPU.
+
+    Raises:
+      InputError: If a GPU is required and there is none.
+    """
+    ensemble.use_devices(devices)
+    # Compiled programs are code: kept where nobody else can write.
+    default = Path.home() / ".cache" / "scarseg_jax"
+    cache = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", default))
+    with contextlib.suppress(OSError):
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    if require_gpu and jax.default_backend() != "gpu":
+        raise InputError(
+            f"require_gpu is set but JAX sees {jax.devices()[0]}; install"
+            " scarseg_jax[cuda] and the driver, or drop the flag"
+        )
+    _log.info("computing on %s", ", ".join(str(device) for device in jax.devices()))
+
+
+def log_to_terminal() -> None:
+    """Shows this package's progress, and of the libraries only their warnings."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    package = logging.getLogger("scarseg_jax")
+    package.handlers = [handler]
+    package.setLevel(logging.INFO)
+    package.propagate = False
+
+
+def fail(error: Exception) -> int:
+    """Writes one line about the error to the terminal; returns exit code 2."""
+    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    return 2
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Returns the arguments that are no flags; a bad flag ends the program."""
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, OSError) as error:
+        sys.exit(fail(error))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,1 @@
+"""Files to studies; one layout a file. `nifti` is the format they share."""

@@ -1,0 +1,75 @@
+"""The EMIDEC challenge's layout.
+
+PATH/Case_X/Images/Case_X.nii.gz and, where contoured, PATH/Case_X/Contours/Case_X.nii.gz
+(A. Lalande et al., Data 5(4):89, 2020). The spacing stands in pixdim: the affine is
+diag(-1, -1, 1).
+"""
+
+import enum
+from pathlib import Path
+
+import numpy as np
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.readers import nifti
+from scarseg_jax.study import Study
+
+
+class Label(enum.IntEnum):
+    """What the challenge's experts drew."""
+
+    BACKGROUND = 0
+    CAVITY = 1
+    NORMAL_MYOCARDIUM = 2
+    INFARCT = 3
+    NO_REFLOW = 4
+
+
+MYOCARDIUM = (Label.NORMAL_MYOCARDIUM, Label.INFARCT, Label.NO_REFLOW)
+SCAR = (Label.INFARCT, Label.NO_REFLOW)
+
+
+def list_patients(path: Path) -> tuple[str, ...]:
+    """Returns the names of the cases in a folder, sorted.
+
+    Raises:
+      InputError: If there are none.
+    """
+    names = sorted(p.name for p in path.glob("Case_*") if (p / "Images").is_dir())
+    if not names:
+        raise InputError(
+            f"{path}: no Case_*/Images/*.nii.gz in it; expected the EMIDEC challenge's"
+            " folder: check data.path"
+        )
+    return tuple(names)
+
+
+def list_files(path: Path, patient: str) -> tuple[Path, ...]:
+    """Returns a case's image and, where contoured, its labels."""
+    image = path / patient / "Images" / f"{patient}.nii.gz"
+    labels = path / patient / "Contours" / f"{patient}.nii.gz"
+    return (image, labels) if labels.parent.is_dir() else (image,)
+
+
+def read_study(path: Path, patient: str) -> Study:
+    """Returns one case.
+
+    Raises:
+      InputError: If a file is missing, damaged, or its labels are unknown.
+    """
+    files = image_path, *contours = list_files(path, patient)
+    image, grid = nifti.read_volume(image_path, spacing_from="pixdim")
+    if not contours:
+        return Study(patient, image, grid.spacing_zyx_mm, files=files)
+    labels_path = contours[0]
+    labels, labels_grid = nifti.read_labels(labels_path, spacing_from="pixdim")
+    nifti.check_same_grid(image_path, grid, labels_path, labels_grid)
+    nifti.check_labels(labels_path, labels, Label)
+    return Study(
+        patient,
+        image,
+        grid.spacing_zyx_mm,
+        myocardium=np.isin(labels, MYOCARDIUM),
+        scar=np.isin(labels, SCAR),
+        files=files,
+    )

@@ -1,0 +1,93 @@
+"""The layout of the MyoPS and MS-CMRSeg challenges.
+
+`X_LGE.nii.gz` with its labels `X_gd.nii.gz`, in one folder a case or all in one.
+"""
+
+import enum
+from pathlib import Path
+
+import numpy as np
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.readers import nifti
+from scarseg_jax.study import Study
+
+_IMAGE, _LABELS = "_LGE.nii.gz", "_gd.nii.gz"
+
+
+class Label(enum.IntEnum):
+    """The challenges' label values."""
+
+    BACKGROUND = 0
+    NORMAL_MYOCARDIUM = 200
+    CAVITY = 500
+    RIGHT_VENTRICLE = 600
+    OEDEMA = 1220
+    SCAR = 2221
+
+
+MYOCARDIUM = (Label.NORMAL_MYOCARDIUM, Label.OEDEMA, Label.SCAR)
+
+
+def list_patients(path: Path) -> tuple[str, ...]:
+    """Returns the names of the cases in a folder, sorted.
+
+    Raises:
+      InputError: If there are none, or a name stands for two files.
+    """
+    return tuple(sorted(_images(path)))
+
+
+def list_files(path: Path, patient: str) -> tuple[Path, ...]:
+    """Returns a case's image and, where contoured, its labels.
+
+    Raises:
+      InputError: If there is no such case, or a name stands for two files.
+    """
+    images = _images(path)
+    if patient not in images:
+        raise InputError(f"{path}: no {patient}{_IMAGE} in it; check the name")
+    image = images[patient]
+    labels = image.with_name(patient + _LABELS)
+    return (image, labels) if labels.is_file() else (image,)
+
+
+def read_study(path: Path, patient: str) -> Study:
+    """Returns one case.
+
+    Raises:
+      InputError: If a file is missing, damaged, or its labels are unknown.
+    """
+    files = image_path, *contours = list_files(path, patient)
+    image, grid = nifti.read_volume(image_path)
+    if not contours:
+        return Study(patient, image, grid.spacing_zyx_mm, files=files)
+    labels_path = contours[0]
+    labels, labels_grid = nifti.read_labels(labels_path)
+    nifti.check_same_grid(image_path, grid, labels_path, labels_grid)
+    nifti.check_labels(labels_path, labels, Label)
+    return Study(
+        patient,
+        image,
+        grid.spacing_zyx_mm,
+        myocardium=np.isin(labels, MYOCARDIUM),
+        scar=labels == Label.SCAR,
+        files=files,
+    )
+
+
+def _images(path: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for image in sorted([*path.glob(f"*{_IMAGE}"), *path.glob(f"*/*{_IMAGE}")]):
+        name = image.name.removesuffix(_IMAGE)
+        if name in found:
+            raise InputError(
+                f"{image}: patient {name} is also in {found[name]}; keep one"
+            )
+        found[name] = image
+    if not found:
+        raise InputError(
+            f"{path}: no *{_IMAGE} in it or in its folders; expected the MyoPS"
+            " challenge's layout: check data.path"
+        )
+    return found

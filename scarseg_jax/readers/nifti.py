@@ -1,0 +1,278 @@
+"""NIfTI files to (Z, Y, X) arrays and back, trusting nothing in them."""
+
+import dataclasses
+import enum
+import gzip
+import logging
+import math
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
+from nibabel.spatialimages import HeaderDataError
+
+from scarseg_jax.errors import InputError
+
+_log = logging.getLogger(__name__)
+# No clinical short-axis stack comes near; a header that claims more is refused before
+# anything is allocated.
+_MAX_VOXELS = 2**28
+_MAX_EXTENT_MM = 5000.0  # longer than any patient
+_SAME_GRID_TOLERANCE = 1e-3  # mm, on the affine and the spacing
+_QFORM_TOLERANCE = 1e-2  # mm; quaternions are stored in single precision
+_LARGEST_LABEL = 2**31 - 1
+_CHUNK = 2**24
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """A file's own grid.
+
+    Attributes:
+      shape: Of the stored array.
+      affine: (4, 4), from array indices to mm.
+      spacing_mm: Along the stored array's axes.
+      slice_axis: The stored axis that steps from slice to slice.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    slice_axis: int
+
+    @property
+    def _order(self) -> tuple[int, int, int]:
+        """The stored axes in the order (slice, y, x): x comes before y in NIfTI."""
+        x, y = (axis for axis in range(3) if axis != self.slice_axis)
+        return self.slice_axis, y, x
+
+    @property
+    def spacing_zyx_mm(self) -> tuple[float, float, float]:
+        """Voxel spacing (z, y, x)."""
+        z, y, x = (self.spacing_mm[axis] for axis in self._order)
+        return z, y, x
+
+    def to_zyx(self, array: np.ndarray) -> np.ndarray:
+        """Returns the stored array as (Z, Y, X)."""
+        return array.transpose(self._order)
+
+    def from_zyx(self, volume: np.ndarray) -> np.ndarray:
+        """Returns a (Z, Y, X) volume in the stored order."""
+        return volume.transpose(np.argsort(self._order))
+
+
+def read_volume(path: Path, *, spacing_from: str = "affine") -> tuple[np.ndarray, Grid]:
+    """Returns an image as a (Z, Y, X) float32 array, and its grid.
+
+    Args:
+      path: A .nii or .nii.gz file.
+      spacing_from: "affine", whose column lengths are the spacing, or "pixdim" for
+        files whose affine does not carry it.
+
+    Raises:
+      InputError: If the file is missing, damaged or no 3-D image of real numbers.
+    """
+    array, grid = _read(path, spacing_from)
+    with np.errstate(over="ignore"):  # `Study` refuses what became infinite
+        return grid.to_zyx(np.asarray(array, np.float32)), grid
+
+
+def read_labels(path: Path, *, spacing_from: str = "affine") -> tuple[np.ndarray, Grid]:
+    """Returns a label map as a (Z, Y, X) int32 array, and its grid.
+
+    Raises:
+      InputError: As `read_volume`, and if values are not whole numbers.
+    """
+    array, grid = _read(path, spacing_from)
+    with np.errstate(invalid="ignore"):  # infinity minus itself
+        labels = np.rint(array.astype(np.float64))
+        whole = (np.abs(array - labels) < 1e-3) & (np.abs(labels) <= _LARGEST_LABEL)
+    odd = np.unique(array[~whole])
+    if odd.size:
+        raise InputError(
+            f"{path}: labels {_listed(odd)} are not whole numbers; expected a label"
+            " map: was it interpolated or is it the image?"
+        )
+    return grid.to_zyx(labels.astype(np.int32)), grid
+
+
+def check_same_grid(path: Path, grid: Grid, other_path: Path, other: Grid) -> None:
+    """Checks that two files lie on one grid.
+
+    Raises:
+      InputError: If shapes, affines or spacings differ.
+    """
+    if grid.shape != other.shape:
+        raise InputError(
+            f"{other_path}: shape {other.shape}, but {path} has {grid.shape}; resample"
+            " the mask onto the image's grid"
+        )
+    for name in ("affine", "spacing_mm"):
+        ours, theirs = getattr(grid, name), getattr(other, name)
+        if not np.allclose(ours, theirs, rtol=0, atol=_SAME_GRID_TOLERANCE):
+            raise InputError(
+                f"{other_path}: its {name} differs from that of {path}; resample the"
+                " mask onto the image's grid"
+            )
+
+
+def check_labels(path: Path, labels: np.ndarray, known: type[enum.IntEnum]) -> None:
+    """Checks that a label map holds nothing but a layout's labels.
+
+    Raises:
+      InputError: If there are others.
+    """
+    unknown = np.setdiff1d(labels, list(known))
+    if unknown.size:
+        raise InputError(
+            f"{path}: unknown labels {_listed(unknown)}; expected"
+            f" {', '.join(f'{l.value} ({l.name.lower()})' for l in known)}"
+        )
+
+
+def write_mask(path: Path, mask: np.ndarray, grid: Grid) -> None:
+    """Writes a (Z, Y, X) bool mask as uint8 on the grid.
+
+    The header is new, so nothing about the patient gets into it.
+
+    Raises:
+      InputError: If the folder cannot be written to.
+    """
+    image = nibabel.Nifti1Image(grid.from_zyx(mask).astype(np.uint8), grid.affine)
+    image.header.set_xyzt_units("mm")
+    # Files whose affine lacks the spacing keep theirs where it was: in pixdim.
+    image.header["pixdim"][1:4] = grid.spacing_mm
+    suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
+    partial = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    try:
+        image.to_filename(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot write ({error.strerror}); choose a folder that exists and"
+            " that you may write to"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read(path: Path, spacing_from: str) -> tuple[np.ndarray, Grid]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise InputError(f"{path}: not named as NIfTI; expected .nii or .nii.gz")
+    try:
+        _check_gzip(path)
+        # A singular affine is named below, values that overflow by `Study`.
+        with np.errstate(invalid="ignore", over="ignore"):
+            image: Any = nibabel.load(path)
+            _check_header(path, image)
+            _check_geometry(path, image)
+            array = np.asarray(image.dataobj)
+    except InputError:
+        raise
+    except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: not a readable NIfTI file ({reason}); copy or export it anew"
+        ) from error
+    array = array.reshape(array.shape[:3])
+    return array, _grid(path, image, spacing_from)
+
+
+def _check_gzip(path: Path) -> None:
+    """Reads to the end: nibabel stops before the checksum and misses damage."""
+    if not path.name.endswith(".gz"):
+        return
+    limit = _MAX_VOXELS * 8
+    read = 0
+    try:
+        with gzip.open(path) as stream:
+            while chunk := stream.read(_CHUNK):
+                read += len(chunk)
+                if read > limit:
+                    raise InputError(
+                        f"{path}: unpacks to more than {limit >> 30} GiB; expected a"
+                        " short-axis stack"
+                    )
+    except zlib.error as error:
+        raise OSError(f"damaged: {error}") from error
+
+
+def _check_header(path: Path, image) -> None:
+    shape, dtype = image.shape, image.get_data_dtype()
+    if len(shape) == 4 and shape[3] == 1:
+        shape = shape[:3]
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(
+            f"{path}: an array of shape {image.shape}; expected a 3-D stack: split a"
+            " series into one file a stack"
+        )
+    if math.prod(shape) > _MAX_VOXELS:
+        raise InputError(
+            f"{path}: the header claims {shape} voxels; expected a short-axis stack:"
+            " the header is damaged"
+        )
+    if dtype.kind not in "iuf":
+        raise InputError(
+            f"{path}: voxels of type {dtype}; expected real numbers: export the"
+            " magnitude image"
+        )
+
+
+def _check_geometry(path: Path, image) -> None:
+    sizes = _stored_header(path, image)["pixdim"][1:4]
+    if not (np.isfinite(sizes) & (sizes != 0)).all():
+        raise InputError(
+            f"{path}: voxel sizes {tuple(map(float, sizes))} mm in the header; expected"
+            " positive ones: mend pixdim"
+        )
+    if not np.isfinite(image.affine).all() or (
+        abs(np.linalg.det(image.affine[:3, :3])) < 1e-9
+    ):
+        raise InputError(
+            f"{path}: the affine is singular; expected three independent axes: mend"
+            " sform and qform"
+        )
+    sform, qform = (f(coded=True)[0] for f in (image.get_sform, image.get_qform))
+    if sform is None or qform is None:
+        return
+    if not np.allclose(sform, qform, rtol=0, atol=_QFORM_TOLERANCE):
+        _log.warning("%s: sform and qform disagree; the sform is taken", path)
+
+
+def _stored_header(path: Path, image) -> Any:
+    """Returns the header as it is in the file: nibabel mends a pixdim of 0 to 1 mm."""
+    with ImageOpener(str(path)) as stream:
+        return type(image.header).from_fileobj(stream, check=False)
+
+
+def _grid(path: Path, image, spacing_from: str) -> Grid:
+    if spacing_from == "affine":
+        lengths = [math.hypot(*column) for column in image.affine[:3, :3].T]
+    else:
+        lengths = image.header.get_zooms()[:3]
+    i, j, k = (float(length) for length in lengths)
+    spacing_mm = (i, j, k)
+    extent_mm = max(n * s for n, s in zip(image.shape, spacing_mm, strict=False))
+    if extent_mm > _MAX_EXTENT_MM:
+        raise InputError(
+            f"{path}: the stack is {extent_mm:g} mm long by its {spacing_from}; expected"
+            " less than a patient: mend the header"
+        )
+    # A short-axis stack has thick slices; without a clear thickest axis, the last.
+    thickest = int(np.argmax(spacing_mm))
+    others = sorted(spacing_mm)[1]
+    slice_axis = thickest if spacing_mm[thickest] >= 1.5 * others else 2
+    first, second, third = image.shape[:3]
+    return Grid((first, second, third), image.affine, spacing_mm, slice_axis)
+
+
+def _listed(values: np.ndarray) -> str:
+    more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+    return ", ".join(f"{value:g}" for value in values[:5]) + more

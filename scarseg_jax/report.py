@@ -1,0 +1,188 @@
+"""One self-contained HTML page from the result files."""
+
+import base64
+import json
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from scarseg_jax import figures
+from scarseg_jax.errors import InputError
+from scarseg_jax.evaluate import read_table, write_text
+
+# Paper, Table 1: median and inter-quartile range, per cent.
+PAPER = {
+    1: {
+        "acc": (95.79, 3.55),
+        "sp": (97.31, 3.01),
+        "se": (68.77, 34.83),
+        "dsc": (54.00, 41.03),
+    },
+    2: {
+        "acc": (96.83, 3.26),
+        "sp": (97.89, 2.93),
+        "se": (88.07, 17.84),
+        "dsc": (71.25, 31.82),
+    },
+}
+# Paper, section 4: slices and patients with missed, and with false scar.
+PAPER_FAILURES = {1: ((17, 7), (21, 10)), 2: ((2, 1), (28, 11))}
+_MOST_FAILURES_SHOWN = 20
+
+
+def write_report(results: Path, output: Path) -> None:
+    """Writes the page.
+
+    Args:
+      results: The folder that `evaluate.evaluate` filled.
+      output: The HTML file.
+
+    Raises:
+      InputError: If a result file is missing.
+    """
+    slices = read_table(results / "slices.csv")
+    patients = read_table(results / "patients.csv")
+    history = (
+        read_table(results / "history.csv")
+        if (results / "history.csv").is_file()
+        else []
+    )
+    summary_path, predictions_path = (
+        results / "summary.json",
+        results / "predictions.npz",
+    )
+    for path in (summary_path, predictions_path):
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; run --mode=evaluate first")
+    summary = json.loads(summary_path.read_text(encoding="utf-8"))
+    with np.load(predictions_path, allow_pickle=False) as archive:
+        predictions = {name: archive[name] for name in archive.files}
+    predicted = predictions["probability"] >= summary["threshold"]
+
+    columns = {
+        name: np.array([float(row[name] or "nan") for row in slices])
+        for name in ("acc", "se", "sp", "dsc", "true_px")
+    }
+    scarred = columns["true_px"] > 0
+    boxes = {
+        "Acc": columns["acc"],
+        "Sp": columns["sp"],
+        "Se": columns["se"][scarred],
+        "DSC": columns["dsc"][scarred],
+    }
+    page = _template().render(
+        summary=summary,
+        paper=PAPER.get(summary["protocol"], {}),
+        paper_failures=PAPER_FAILURES.get(summary["protocol"]),
+        patients=[_patient(row) for row in patients],
+        curves=Markup(figures.training_curves(history)) if history else None,
+        boxes=Markup(figures.box_plots(boxes)),
+        sizes=Markup(
+            figures.dice_against_size(
+                columns["true_px"][scarred], columns["dsc"][scarred]
+            )
+        ),
+        examples=_examples(patients, predictions, predicted),
+        failures=_failures(predictions, predicted),
+        provenance=_flat(summary.get("provenance", {})),
+    )
+    write_text(output, page)
+
+
+def _template() -> jinja2.Template:
+    text = resources.files("scarseg_jax").joinpath("report.html.jinja").read_text()
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["percent"] = lambda v: (
+        "\N{EN DASH}" if v is None else f"{100 * v:.2f}"
+    )
+    return environment.from_string(text)
+
+
+def _patient(row: dict[str, str]) -> dict:
+    """Returns a row of patients.csv with numbers for the table."""
+    numbers = ("slices", "scar_slices", "true_px", "predicted_px", "seed", "fold")
+    return {
+        "patient": row["patient"],
+        **{name: int(row[name]) for name in numbers},
+        **{
+            name: None if row[name] == "" else float(row[name])
+            for name in ("acc", "se", "sp", "dsc")
+        },
+    }
+
+
+def _examples(patients: list[dict], predictions: dict, predicted: np.ndarray) -> list:
+    """Returns the sheets of the best, the median and the worst patient."""
+    scores: dict[str, list[float]] = {}
+    for row in patients:
+        if int(row["true_px"]):
+            scores.setdefault(row["patient"], []).append(float(row["dsc"]))
+    ranked = sorted(scores, key=lambda name: (np.mean(scores[name]), name))
+    if not ranked:
+        return []
+    chosen = {
+        "Worst": ranked[0],
+        "Median": ranked[(len(ranked) - 1) // 2],
+        "Best": ranked[-1],
+    }
+    sheets = []
+    for rank, name in chosen.items():
+        which = np.flatnonzero(predictions["patient"] == name)
+        titles = [f"slice {z}" for z in predictions["slice"][which]]
+        dice = 100 * np.mean(scores[name])
+        sheets.append(
+            {
+                "title": f"{rank}: {name}, 3-D Dice {dice:.1f} %",
+                "image": _sheet(predictions, predicted, which, titles),
+            }
+        )
+    return sheets
+
+
+def _failures(predictions: dict, predicted: np.ndarray) -> list:
+    """Returns the sheets of missed scars, largest first, and of false ones."""
+    true_px = predictions["scar"].sum(axis=(1, 2))
+    called_px = predicted.sum(axis=(1, 2))
+    sheets = []
+    for title, size, failed in (
+        ("Scar missed", true_px, (true_px > 0) & (called_px == 0)),
+        ("Scar where there is none", called_px, (true_px == 0) & (called_px > 0)),
+    ):
+        which = np.flatnonzero(failed)
+        order = which[np.argsort(-size[which], kind="stable")]
+        shown = order[:_MOST_FAILURES_SHOWN]
+        if not shown.size:
+            continue
+        titles = [
+            f"{predictions['patient'][i]}, {predictions['slice'][i]}: {size[i]} px"
+            for i in shown
+        ]
+        sheets.append(
+            {
+                "title": f"{title}: the largest {len(shown)} of {len(which)} slices",
+                "image": _sheet(predictions, predicted, shown, titles),
+            }
+        )
+    return sheets
+
+
+def _sheet(predictions: dict, predicted: np.ndarray, which, titles) -> str:
+    png = figures.overlays(
+        predictions["crop"][which], predictions["scar"][which], predicted[which], titles
+    )
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _flat(tree: dict, prefix: str = "") -> list[tuple[str, str]]:
+    """Returns nested settings as (dotted name, value) pairs."""
+    pairs = []
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{name}.")
+        else:
+            pairs.append((name, str(value)))
+    return pairs

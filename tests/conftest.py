@@ -1,0 +1,34 @@
+"""Two CPU devices, strict JAX, and the data sets that tests share."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)
+
+REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "pytorch_enet_1ch.npz"
+EMIDEC = Path(__file__).parents[2] / "shared" / "data" / "emidec"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def reference() -> dict[str, np.ndarray]:
+    """What a PyTorch ENet computed; see tests/test_convert.py."""
+    if not REFERENCE.is_file():
+        pytest.skip("the reference file is not there")
+    with np.load(REFERENCE) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@pytest.fixture(scope="session")
+def emidec() -> Path:
+    """The folder of real patients."""
+    if not EMIDEC.is_dir():
+        pytest.skip("the EMIDEC patients are not there")
+    return EMIDEC
