@@ -36,7 +36,7 @@ def save(directory: Path, tree: Any, metadata: dict) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
     ocp.save(str(partial), jax.tree.map(np.asarray, tree), custom_metadata=metadata)
-    (partial / _SUMS).write_text(json.dumps(_sums(partial), indent=1))
+    (partial / _SUMS).write_text(_sums(partial))
     shutil.rmtree(directory, ignore_errors=True)
     partial.replace(directory)
 
@@ -58,7 +58,7 @@ def load(directory: Path, target: Any = None) -> tuple[Any, Any]:
             f"{directory}: no checkpoint here; expected the folder that a finished"
             " training left, WORKDIR/checkpoint"
         )
-    if json.loads((directory / _SUMS).read_text()) != _sums(directory):
+    if (directory / _SUMS).read_text() != _sums(directory):
         raise InputError(
             f"{directory}: the checkpoint is damaged (a file's SHA-256 differs); copy"
             " it anew or train again"
@@ -103,9 +103,11 @@ def _complete(directory: Path) -> list[Path]:
     return sorted(p for p in directory.glob("*") if p.suffix != _PARTIAL)
 
 
-def _sums(directory: Path) -> dict[str, str]:
-    return {
+def _sums(directory: Path) -> str:
+    """Returns the SHA-256 of each of a checkpoint's files, as JSON."""
+    sums = {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != _SUMS
     }
+    return json.dumps(sums, indent=1)

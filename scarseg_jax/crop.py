@@ -17,6 +17,10 @@ SIZE = 64  # pixels; paper, section 3
 # papillary muscle's or only the cavity's, never a smaller heart's than this.
 MIN_SIDE_MM = 120.0
 MAX_SIDE_MM = 200.0
+# Protocol 2 multiplies by the myocardium, which presumes that normal myocardium is dark,
+# as the inversion time makes it. Phase-sensitive and rescaled images are stored with an
+# offset: this percentile of the myocardium is taken for its darkness and subtracted.
+DARK_PERCENTILE = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,11 +152,15 @@ def network_input(
     """Returns what the network sees of a crop.
 
     Protocol 1 sees all of it; Protocol 2 multiplies by the myocardium first (paper,
-    section 2.1).
+    section 2.1), from whose intensities the offset has been taken.
 
     Args:
       crop: (size, size) intensities.
       myocardium: (size, size) bool; read by Protocol 2.
       protocol: 1 or 2.
     """
-    return z_score(crop if protocol == 1 else crop * myocardium)
+    if protocol == 1:
+        return z_score(crop)
+    inside = crop[myocardium]
+    dark = np.percentile(inside, DARK_PERCENTILE) if inside.size else 0
+    return z_score((crop - dark) * myocardium)

@@ -25,7 +25,7 @@ from scarseg_jax.study import Study
 
 _log = logging.getLogger(__name__)
 # Raise this when the preparation computes something else from the same inputs.
-PREPARATION = 1
+PREPARATION = 2
 _SPLIT = "slices"
 _VERSION = "1.1.0"  # of the columns that are stored
 _HOME = f"lge_slices/{_VERSION}"  # TFDS makes it in one piece, or not at all

@@ -7,6 +7,7 @@ its values back there.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -73,6 +74,7 @@ class Layout:
         downsampling bottlenecks.
       split_asymmetric: Normalisation and activation stand between 5x1 and 1x5.
       decoder_dropout: Dropout acts in the decoder too.
+      decoder_activation: "prelu" or "relu".
       shared_slope: One PReLU slope for all channels of a layer.
       lateral_upsampling: Kernel size, 2 or 3, of the decoder's transposed convolution.
       full_convolution: Kernel size of the last layer: 2 (with bias) or 3 (without).
@@ -83,6 +85,7 @@ class Layout:
     rectify_expansion: bool
     split_asymmetric: bool
     decoder_dropout: bool
+    decoder_activation: str
     shared_slope: bool
     lateral_upsampling: int
     full_convolution: int
@@ -91,15 +94,26 @@ class Layout:
 
 LAYOUTS = {
     # The paper's text; where it is silent, its nearest relative.
-    "seed": Layout(False, True, True, True, False, 3, 2, 1e-3),
+    "seed": Layout(False, True, True, True, "prelu", False, 3, 2, 1e-3),
     # Paszke et al. 2016, as in the authors' own code.
-    "enet": Layout(True, False, False, False, False, 3, 2, 1e-3),
+    "enet": Layout(True, False, False, False, "relu", False, 3, 2, 1e-3),
     # davidtvs/PyTorch-ENet, to prove the implementation and to load its weights.
-    "pytorch_enet": Layout(False, True, True, True, True, 2, 3, 1e-5),
+    "pytorch_enet": Layout(False, True, True, True, "relu", True, 2, 3, 1e-5),
 }
 
 
-POINT = layers.Window.centred(1, 1)
+def kernel_bound(shape: tuple[int, ...]) -> float:
+    """Returns where the uniform distribution of (T, C, K) kernels ends at first.
+
+    Glorot and Bengio 2010, equation 16.
+    """
+    taps, inputs, outputs = shape
+    return math.sqrt(6 / (taps * (inputs + outputs)))
+
+
+def _draw_kernel(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    bound = kernel_bound(shape)
+    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
 class Slope(nn.Module):
@@ -163,13 +177,13 @@ class Convolution(nn.Module):
     """
 
     features: int
-    window: layers.Window = POINT
+    window: layers.Window = layers.POINT
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns the convolution of (B, H, W, C)."""
         shape = (len(self.window.taps), x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
+        kernel = self.param("kernel", _draw_kernel, shape)
         return layers.convolve(x, kernel, self.window)
 
 
@@ -190,7 +204,7 @@ class Upsampling(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns the (B, 2H, 2W, features) upsampling of (B, H, W, C)."""
         shape = (self.size**2, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
+        kernel = self.param("kernel", _draw_kernel, shape)
         upsample = layers.upsample if self.size == 2 else layers.upsample_3x3
         y = upsample(x, kernel)
         if self.use_bias:
@@ -204,7 +218,7 @@ class Bottleneck(nn.Module):
     Attributes:
       layout: The variant's details.
       block: Its line of the table.
-      activation: "prelu" in the encoder, "relu" in the decoder.
+      activation: "prelu" or "relu".
     """
 
     layout: Layout
@@ -223,7 +237,7 @@ class Bottleneck(nn.Module):
         """
         kind, features = self.block.kind, self.block.features
         inner = (features if self.layout.inner_from_output else x.shape[-1]) // 4
-        window = layers.BLOCK if kind == "down" else POINT
+        window = layers.BLOCK if kind == "down" else layers.POINT
         y = Convolution(inner, window, name="project")(x)
         y = self._norm("project_norm")(y, train=train)
         y = self._middle(y, inner, train)
@@ -301,7 +315,7 @@ class ENet(nn.Module):
         keep = self._keep(blocks, layout, len(images)) if train and self.dropout else {}
         positions = []
         for block in (*ENCODER, *blocks):
-            activation = "relu" if block in blocks else "prelu"
+            activation = layout.decoder_activation if block in blocks else "prelu"
             bottleneck = Bottleneck(layout, block, activation, name=block.name)
             if block.kind == "down":
                 x, position = bottleneck(x, None, keep.get(block.name), train=train)

@@ -42,6 +42,7 @@ class Window:
 # The four pixels of a 2x2 block, row-major: the window of everything that goes
 # from one resolution to the next.
 BLOCK = Window(((0, 0), (0, 1), (1, 0), (1, 1)), stride=2)
+POINT = Window(((0, 0),))
 
 
 @functools.lru_cache(maxsize=256)
@@ -76,37 +77,10 @@ def _take(rows: jax.Array, indices: np.ndarray) -> jax.Array:
     return rows.at[:, indices].get(mode="promise_in_bounds")
 
 
-@jax.custom_vjp
 def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
-    """Returns x @ matrix, with a derivative that suits XLA's CPU matrix product.
-
-    Args:
-      x: (..., C).
-      matrix: (C, K).
-
-    Returns:
-      (..., K).
-    """
-    return x @ matrix
-
-
-def _product_forward(x, matrix):
-    return x @ matrix, (x, matrix)
-
-
-def _product_backward(saved, g):
-    # Contracting the long leading axes of both is up to eight times slower on a CPU
-    # than transposing the narrower one first.
-    x, matrix = saved
-    rows, columns = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-    if rows.shape[1] <= columns.shape[1]:
-        d_matrix = once(rows.T) @ columns
-    else:
-        d_matrix = once(once(columns.T) @ rows).T
-    return g @ matrix.T, d_matrix
-
-
-product.defvjp(_product_forward, _product_backward)
+    """Returns x @ matrix of (..., C) and (C, K), as one matrix product of all rows."""
+    rows = x.reshape(-1, x.shape[-1]) @ matrix
+    return rows.reshape(*x.shape[:-1], -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -153,17 +127,16 @@ def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     Returns:
       (B, H / stride, W / stride, K).
     """
-    taps, _, k = kernel.shape
-    if taps == 1:
-        return product(x, kernel[0])
     # On small maps, widely dilated taps only ever see padding: leave them out.
-    reaches = np.flatnonzero(window.reaches(*x.shape[1:3]))
-    if len(reaches) < taps:
+    reaches = [t for t, r in enumerate(window.reaches(*x.shape[1:3])) if r]
+    if len(reaches) < len(kernel):
         window = dataclasses.replace(
             window, taps=tuple(window.taps[t] for t in reaches)
         )
         kernel = jnp.stack([kernel[t] for t in reaches])  # not a gather: see above
-    return product(patches(x, window), kernel.reshape(-1, k))
+    if window == POINT:
+        return product(x, kernel[0])
+    return product(patches(x, window), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def upsample(x: jax.Array, kernel: jax.Array) -> jax.Array:

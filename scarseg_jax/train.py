@@ -15,6 +15,7 @@ from flax import traverse_util
 from jax.flatten_util import ravel_pytree
 
 from scarseg_jax.augment import apply_symmetry
+from scarseg_jax.enet import kernel_bound
 from scarseg_jax.folds import SYMMETRIES
 
 
@@ -99,8 +100,20 @@ def init_state(model: nn.Module, optimizer, image: jax.Array, key: jax.Array) ->
       image: (1, H, W, 1), for the shapes.
       key: The member's random key.
     """
-    init_key, dropout_key = jax.random.split(key)
-    weights, _ = pack(model.init(init_key, image, train=False))
+    kernel_key, dropout_key = jax.random.split(key)
+    variables = model.init(kernel_key, image, train=False)
+    weights, _ = pack(variables)
+    # The kernels anew, in one draw: to compile one for each takes as long as to compile
+    # the training step, and XLA leaves out what is not used.
+    bounds, _ = ravel_pytree(
+        {
+            path: jnp.full(leaf.shape, kernel_bound(leaf.shape))
+            for path, leaf in traverse_util.flatten_dict(variables["params"]).items()
+            if path[-1] == "kernel"
+        }
+    )
+    drawn = jax.random.uniform(kernel_key, bounds.shape, minval=-1)
+    weights = weights._replace(kernels=bounds * drawn)
     return State(
         weights=weights,
         optimizer=optimizer.init((weights.kernels, weights.others)),

@@ -94,3 +94,17 @@ def test_protocol_2_sees_nothing_outside_the_myocardium(rng):
     np.testing.assert_array_equal(two, crop.network_input(changed, inside, protocol=2))
     one = crop.network_input(image, None, protocol=1)
     assert not np.allclose(one, crop.network_input(changed, None, protocol=1))
+
+
+def test_protocol_2_does_not_see_the_scanners_offset_or_scale(rng):
+    image = rng.normal(size=(64, 64)).astype(np.float32)
+    inside = disc((64, 64), (30, 30), 10)
+    moved = crop.network_input(30 * image + 2048, inside, protocol=2)
+    plain = crop.network_input(image, inside, protocol=2)
+    np.testing.assert_allclose(moved, plain, atol=1e-3)
+
+
+def test_an_empty_myocardium_gives_an_empty_input(rng):
+    image = rng.normal(size=(64, 64)).astype(np.float32)
+    nothing = np.zeros((64, 64), bool)
+    assert not crop.network_input(image, nothing, protocol=2).any()

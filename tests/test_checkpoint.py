@@ -1,0 +1,102 @@
+import json
+
+import numpy as np
+import pytest
+
+from scarseg_jax import checkpoint
+from scarseg_jax.errors import InputError
+
+
+def tree(value):
+    kernel = np.full((2, 3), value, np.float32)
+    return {"params": {"kernel": kernel}, "step": np.int32(value)}
+
+
+def flip_a_bit(directory):
+    largest = max(directory.rglob("*"), key=lambda p: p.is_file() and p.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+
+
+def test_what_is_saved_comes_back_with_its_metadata(tmp_path):
+    checkpoint.save(tmp_path / "ü c", tree(3), {"config": {"k": [1, None, "x"]}})
+    restored, metadata = checkpoint.load(tmp_path / "ü c")
+    np.testing.assert_array_equal(
+        restored["params"]["kernel"], tree(3)["params"]["kernel"]
+    )
+    assert restored["step"] == 3
+    assert metadata == {"config": {"k": [1, None, "x"]}}
+
+
+def test_saving_again_replaces_the_whole(tmp_path):
+    checkpoint.save(tmp_path / "c", tree(1), {"n": 1})
+    checkpoint.save(tmp_path / "c", tree(2), {"n": 2})
+    restored, metadata = checkpoint.load(tmp_path / "c", tree(0))
+    assert restored["step"] == metadata["n"] == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "delete", "truncate"])
+def test_damage_is_noticed(tmp_path, damage):
+    checkpoint.save(tmp_path / "c", tree(1), {})
+    file = next(p for p in sorted((tmp_path / "c").rglob("*")) if p.is_file())
+    if damage == "flip":
+        flip_a_bit(tmp_path / "c")
+    elif damage == "delete":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"damaged \(a file's SHA-256 differs\)"):
+        checkpoint.load(tmp_path / "c")
+
+
+def test_damaged_sums_are_damage(tmp_path):
+    checkpoint.save(tmp_path / "c", tree(1), {})
+    (tmp_path / "c" / "sha256.json").write_text('{"half')
+    with pytest.raises(InputError, match="damaged"):
+        checkpoint.load(tmp_path / "c")
+
+
+def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
+    with pytest.raises(InputError, match=f"{tmp_path}: no checkpoint here"):
+        checkpoint.load(tmp_path)
+
+
+def test_the_newest_sound_state_is_taken_and_the_damaged_one_reported(tmp_path, caplog):
+    for epoch in (1, 2):
+        checkpoint.save(tmp_path / f"epoch_{epoch:06d}", tree(epoch), {"epochs": epoch})
+    flip_a_bit(tmp_path / "epoch_000002")
+    # What a run that was killed while saving leaves behind is no state.
+    (tmp_path / "epoch_000003.partial").mkdir()
+    found = checkpoint.newest(tmp_path, tree(0))
+    assert found is not None
+    assert found[1] == {"epochs": 1}
+    assert "epoch_000002: the checkpoint is damaged" in caplog.text
+
+
+def test_training_never_starts_anew_over_damaged_states(tmp_path):
+    assert checkpoint.newest(tmp_path, tree(0)) is None
+    checkpoint.save(tmp_path / "epoch_000001", tree(1), {})
+    flip_a_bit(tmp_path / "epoch_000001")
+    with pytest.raises(InputError, match="none of the 1 saved states is sound"):
+        checkpoint.newest(tmp_path, tree(0))
+
+
+def test_pruning_keeps_the_newest(tmp_path):
+    for epoch in (1, 2, 10):
+        checkpoint.save(tmp_path / f"epoch_{epoch:06d}", tree(epoch), {})
+    checkpoint.prune(tmp_path, keep=2)
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["epoch_000002", "epoch_000010"]
+
+
+def test_the_sums_cover_every_file(tmp_path):
+    checkpoint.save(tmp_path / "c", tree(1), {})
+    files = {
+        str(p.relative_to(tmp_path / "c"))
+        for p in (tmp_path / "c").rglob("*")
+        if p.is_file()
+    }
+    sums = json.loads((tmp_path / "c" / "sha256.json").read_text())
+    assert sums.keys() == files - {"sha256.json"}
