@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -197,6 +198,16 @@ def read_summary(path: Path) -> dict:
     return summary
 
 
+def read_predictions(path: Path) -> dict[str, np.ndarray]:
+    """Returns what predictions.npz holds.
+
+    Raises:
+      InputError: If the file is missing or damaged.
+    """
+    with _damage_reported(path), np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is there whole or not at all."""
     _write(path, text.encode())
@@ -219,7 +230,7 @@ def _damage_reported(path: Path) -> Iterator[None]:
         )
     try:
         yield
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path}: unreadable ({error}); delete it and run --mode=evaluate again"
         ) from error

@@ -114,6 +114,12 @@ def fit(
         state = ensemble.put_members(tree, mesh)
         history, first = metadata["history"], metadata["epochs"]
         _log.info("going on after epoch %d of %d", first, recipe.epochs)
+    _log.info(
+        "training %d networks, %d epochs of up to %d steps; compiling comes first",
+        len(members),
+        recipe.epochs,
+        run.steps,
+    )
     begun, saving, last_save = time.monotonic(), 0.0, time.monotonic()
     with _SignalWatch() as watch:
         for epoch in range(first, recipe.epochs):

@@ -4,6 +4,7 @@ Patients, not slices, are split: slices of one patient never stand on two sides.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -46,18 +47,7 @@ def make_folds(
       InputError: If there are too few patients or too few with scar.
     """
     names = np.unique(patient)
-    if len(names) < 3:
-        raise InputError(
-            f"{len(names)} patient(s) with contours: {', '.join(names)}; leaving one out"
-            " needs at least 3: one to test, one to validate, one to train"
-        )
-    if k and not 2 <= k <= len(names):
-        raise InputError(
-            f"folds.k is {k}; expected 0 (leave one patient out) or 2 to"
-            f" {len(names)}, the number of patients"
-        )
-    if not 0 < validation < 1:
-        raise InputError(f"folds.validation is {validation}; expected between 0 and 1")
+    check_split(names, k=k, validation=validation)
     scarred = {name: bool(has_scar[patient == name].any()) for name in names}
     rng = np.random.default_rng(seed)
     order = _mixed(names, scarred, rng)
@@ -85,6 +75,26 @@ def make_folds(
             )
         folds.append(fold)
     return tuple(folds)
+
+
+def check_split(names: Sequence[str], *, k: int, validation: float) -> None:
+    """Checks that so many patients can be split, before any of them is read.
+
+    Raises:
+      InputError: If they cannot.
+    """
+    if len(names) < 3:
+        raise InputError(
+            f"{len(names)} patient(s) with contours: {', '.join(names)}; leaving one out"
+            " needs at least 3: one to test, one to validate, one to train"
+        )
+    if k and not 2 <= k <= len(names):
+        raise InputError(
+            f"folds.k is {k}; expected 0 (leave one patient out) or 2 to"
+            f" {len(names)}, the number of patients"
+        )
+    if not 0 < validation < 1:
+        raise InputError(f"folds.validation is {validation}; expected between 0 and 1")
 
 
 def _mixed(names: np.ndarray, scarred: dict, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Finds LV scar in LGE-CMR: prepares, trains every fold, evaluates and reports.
+r"""Finds LV scar in LGE-CMR: prepares, trains every fold, evaluates and reports.
 
 python -m scarseg_jax.main --config=configs/protocol2.py --workdir=runs/protocol2 \
     --config.data.source=emidec --config.data.path=PATH
@@ -30,7 +30,7 @@ from scarseg_jax import checkpoint, dataset, ensemble, evaluate, phantom, train
 from scarseg_jax.enet import LAYOUTS, ENet
 from scarseg_jax.errors import InputError
 from scarseg_jax.fit import Member, Recipe, Stopped, fit
-from scarseg_jax.folds import Fold, make_folds, padded
+from scarseg_jax.folds import Fold, check_split, make_folds, padded
 from scarseg_jax.readers import emidec, folder, myops
 from scarseg_jax.report import write_report
 from scarseg_jax.study import Study
@@ -57,17 +57,34 @@ def main(argv: list[str]) -> int:
                 f"argument {argv[1]!r} is not a flag; overrides look like"
                 " --config.train.epochs=20"
             )
-        if _CONFIG.value is None:
-            raise InputError("--config is missing; try --config=configs/protocol2.py")
+        config = _loaded_config()
         if _WORKDIR.value is None:
             raise InputError("--workdir is missing; try --workdir=runs/protocol2")
-        run(_CONFIG.value, Path(_WORKDIR.value).absolute(), _MODE.value)
+        run(config, Path(_WORKDIR.value).absolute(), _MODE.value)
     except Stopped as stopped:
         _log.info("state saved; the same command goes on from here")
         return 128 + stopped.args[0]
     except InputError as error:
         return fail(error)
     return 0
+
+
+def _loaded_config() -> Any:
+    example = "such as --config=configs/protocol2.py"
+    config = _CONFIG.value
+    if config is None:
+        raise InputError(f"--config is missing; expected one {example}")
+    try:
+        _ = config.protocol
+    except (
+        AttributeError,
+        OSError,
+    ) as error:  # a file that failed to load says so here
+        name = config_flags.get_config_filename(flags.FLAGS["config"])
+        raise InputError(
+            f"--config={name}: {error.__cause__ or error}; expected one {example}"
+        ) from error
+    return config
 
 
 def run(config: Any, workdir: Path, mode: str) -> None:
@@ -79,6 +96,7 @@ def run(config: Any, workdir: Path, mode: str) -> None:
     """
     _check(config)
     patients, read = _source(**config.data)
+    check_split(patients, k=config.folds.k, validation=config.folds.validation)
     with _claimed(workdir, json.loads(config.to_json_best_effort())):
         begun = time.monotonic()
         if mode in ("all", "prepare"):
@@ -105,6 +123,9 @@ def _check(config: Any) -> None:
             )
     if not 0 < config.threshold < 1:
         raise InputError(f"threshold is {config.threshold}; expected between 0 and 1")
+    if not config.folds.seeds:
+        raise InputError("folds.seeds is empty; expected whole numbers such as (0, 1)")
+    Recipe(**config.train)  # says what is wrong with it
 
 
 def _source(

@@ -1,4 +1,4 @@
-"""Finds scar in one image with the networks of a finished run.
+r"""Finds scar in one image with the networks of a finished run.
 
 python -m scarseg_jax.predict --checkpoint=runs/protocol2 --input=IMAGE.nii.gz \
     --myocardium=MASK.nii.gz --output=SCAR.nii.gz
@@ -125,7 +125,9 @@ def predict_file(
                 "--myocardium is missing; this run is Protocol 2, which looks inside"
                 " the myocardium: give its mask, or use a run of Protocol 1"
             )
-        myocardium = folder.read_mask(myocardium_path, image_path, grid)
+        myocardium = folder.read_mask(
+            myocardium_path, image_path, grid, spacing_from=spacing_from
+        )
     variables = jax.tree.map(lambda leaf: leaf[np.array(chosen)], variables)
     model = ENet(variant=config["model"]["variant"])
     probability = predict_volume(

@@ -1,7 +1,6 @@
 """One self-contained HTML page from the result files."""
 
 import base64
-import json
 from importlib import resources
 from pathlib import Path
 
@@ -10,8 +9,12 @@ import numpy as np
 from markupsafe import Markup
 
 from scarseg_jax import figures
-from scarseg_jax.errors import InputError
-from scarseg_jax.evaluate import read_table, write_text
+from scarseg_jax.evaluate import (
+    read_predictions,
+    read_summary,
+    read_table,
+    write_text,
+)
 
 # Paper, Table 1: median and inter-quartile range, per cent.
 PAPER = {
@@ -41,7 +44,7 @@ def write_report(results: Path, output: Path) -> None:
       output: The HTML file.
 
     Raises:
-      InputError: If a result file is missing.
+      InputError: If a result file is missing or damaged.
     """
     slices = read_table(results / "slices.csv")
     patients = read_table(results / "patients.csv")
@@ -50,16 +53,8 @@ def write_report(results: Path, output: Path) -> None:
         if (results / "history.csv").is_file()
         else []
     )
-    summary_path, predictions_path = (
-        results / "summary.json",
-        results / "predictions.npz",
-    )
-    for path in (summary_path, predictions_path):
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; run --mode=evaluate first")
-    summary = json.loads(summary_path.read_text(encoding="utf-8"))
-    with np.load(predictions_path, allow_pickle=False) as archive:
-        predictions = {name: archive[name] for name in archive.files}
+    summary = read_summary(results / "summary.json")
+    predictions = read_predictions(results / "predictions.npz")
     predicted = predictions["probability"] >= summary["threshold"]
 
     columns = {

@@ -1,5 +1,7 @@
 """Two CPU devices, strict JAX, and the data sets that tests share."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import jax
@@ -7,6 +9,10 @@ import numpy as np
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
+# Programs that several tests compile are compiled once, and nothing is left behind.
+_CACHE = tempfile.TemporaryDirectory()
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
+jax.config.update("jax_compilation_cache_dir", _CACHE.name)
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "pytorch_enet_1ch.npz"
 EMIDEC = Path(__file__).parents[2] / "shared" / "data" / "emidec"

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scarseg_jax import ensemble, train
+from scarseg_jax import checkpoint, ensemble, train
 from scarseg_jax.enet import ENet
 from scarseg_jax.fit import Member, Recipe, Stopped, fit
 from scarseg_jax.folds import Fold
@@ -93,6 +93,12 @@ def test_the_loss_falls(fitted):
         ]
         assert len(losses) == RECIPE.epochs
         assert losses[-1] < losses[0]
+
+
+def test_restored_networks_equal_those_in_memory(fitted, tmp_path):
+    checkpoint.save(tmp_path / "checkpoint", fitted[0], {})
+    restored, _ = checkpoint.load(tmp_path / "checkpoint")
+    jax.tree.map(np.testing.assert_array_equal, restored, fitted[0])
 
 
 def test_stopping_and_going_on_ends_where_a_straight_run_ends(

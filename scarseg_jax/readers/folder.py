@@ -60,18 +60,21 @@ def read_study(path: Path, patient: str) -> Study:
     return Study(patient, image, spacing_mm, files=tuple(files.values()), **masks)
 
 
-def read_mask(path: Path, image_path: Path, grid: nifti.Grid) -> np.ndarray:
+def read_mask(
+    path: Path, image_path: Path, grid: nifti.Grid, *, spacing_from: str = "affine"
+) -> np.ndarray:
     """Returns a (Z, Y, X) bool mask on the image's grid.
 
     Args:
       path: The mask's file.
       image_path: The image's, for messages.
       grid: The image's.
+      spacing_from: As in `nifti.read_volume`.
 
     Raises:
       InputError: If it lies on another grid or has more than one value beside 0.
     """
-    labels, labels_grid = nifti.read_labels(path)
+    labels, labels_grid = nifti.read_labels(path, spacing_from=spacing_from)
     nifti.check_same_grid(image_path, grid, path, labels_grid)
     values = np.setdiff1d(labels, 0)
     if len(values) > 1:

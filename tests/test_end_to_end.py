@@ -1,0 +1,182 @@
+"""The whole job on a small phantom, and what a user does with it afterwards."""
+
+import json
+import logging
+import runpy
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from scarseg_jax import compare, main, phantom
+from scarseg_jax.errors import InputError
+from scarseg_jax.evaluate import read_summary, read_table
+from scarseg_jax.predict import predict_file
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+PATIENTS = 6
+
+
+def load_config(name="quickstart"):
+    config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]()
+    config.data.phantom_patients = PATIENTS
+    config.train.epochs = 2
+    return config.lock()
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A finished run of Protocol 2."""
+    folder = tmp_path_factory.mktemp("rün 1")
+    main.run(load_config(), folder, "all")
+    return folder
+
+
+def test_every_slice_is_tested_once_by_a_network_that_never_saw_its_patient(workdir):
+    rows = read_table(workdir / "results" / "slices.csv")
+    slices = {(row["patient"], int(row["slice"])) for row in rows}
+    wanted = {
+        (name, z)
+        for name in phantom.list_patients(PATIENTS)
+        for z in range(len(phantom.simulate_study(name).image))
+    }
+    assert len(rows) == len(slices)
+    assert slices == wanted
+    summary = read_summary(workdir / "results" / "summary.json")
+    assert summary["slices"] == len(rows)
+    assert summary["folds"] == 2
+
+
+def test_the_report_stands_alone(workdir):
+    page = (workdir / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert " src=" in page
+    assert all(f.startswith('"data:') for f in page.split(" src=")[1:])
+    rows = read_table(workdir / "results" / "patients.csv")
+    assert all(f"<td>{row['patient']}</td>" in page for row in rows)
+
+
+def test_a_finished_run_is_not_trained_again(workdir, caplog, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(main, "fit", refuse)
+    monkeypatch.setattr(logging.getLogger("scarseg_jax"), "propagate", True)
+    before = (workdir / "results" / "slices.csv").read_text()
+    with caplog.at_level(logging.INFO):
+        main.run(load_config(), workdir, "all")
+    assert "training has finished before" in caplog.text
+    assert (workdir / "results" / "slices.csv").read_text() == before
+
+
+def test_a_run_equals_itself(workdir, capsys):
+    assert compare.main([str(workdir), str(workdir)]) == 0
+    assert "no significant difference" in capsys.readouterr().out
+
+
+def test_another_configuration_is_refused_in_the_same_folder(workdir):
+    config = load_config()
+    with config.unlocked():
+        config.train.epochs = 3
+    with pytest.raises(InputError, match=r"train\.epochs was 2, is 3"):
+        main.run(config, workdir, "all")
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A phantom as files on an oblique grid, slices along the first stored axis."""
+    study = phantom.simulate_study("phantom_002")
+    turn = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
+    affine = np.eye(4)
+    affine[:3, :3] = turn * np.array(study.spacing_mm)
+    affine[:3, 3] = (-40, 12, 7)
+    for name in ("image", "myocardium", "scar"):
+        volume = getattr(study, name).astype(np.float32)
+        stored = nibabel.Nifti1Image(volume.transpose(0, 2, 1), affine)
+        nibabel.save(stored, tmp_path / f"{name}.nii.gz")
+    return tmp_path / "image.nii.gz"
+
+
+def test_a_mask_lies_on_the_inputs_grid_inside_the_myocardium(workdir, image):
+    output = image.with_name("found.nii.gz")
+    mask = image.with_name("myocardium.nii.gz")
+    report = predict_file(workdir, image, output, myocardium_path=mask, threshold=0.2)
+    found, given = nibabel.load(output), nibabel.load(image)
+    assert found.shape == given.shape
+    np.testing.assert_array_equal(found.affine, given.affine)
+    values = np.asarray(found.dataobj)
+    assert values.dtype == np.uint8
+    assert values.any()
+    assert set(np.unique(values)) == {0, 1}
+    assert not values[np.asarray(nibabel.load(mask).dataobj) == 0].any()
+    spacing_mm = np.linalg.norm(given.affine[:3, :3], axis=0)
+    assert report["scar_volume_ml"] == pytest.approx(
+        values.sum() * spacing_mm.prod() / 1000, rel=1e-5
+    )
+    assert json.loads(image.with_name("found.json").read_text()) == json.loads(
+        json.dumps(report)
+    )
+    assert len(report["members"]) == 2
+    one = predict_file(workdir, image, output, myocardium_path=mask, folds=(1,))
+    assert [member["fold"] for member in one["members"]] == [1]
+
+
+def test_restored_networks_say_what_the_evaluation_said(workdir, tmp_path):
+    """Through files, Orbax and the native grid; only resampling lies between."""
+    name = phantom.list_patients(PATIENTS)[1]
+    study = phantom.simulate_study(name)
+    affine = np.diag([*study.spacing_mm[::-1], 1.0])
+    paths = {}
+    for part in ("image", "myocardium"):
+        paths[part] = tmp_path / f"{part}.nii"
+        volume = getattr(study, part).astype(np.float32).T
+        nibabel.save(nibabel.Nifti1Image(volume, affine), paths[part])
+    rows = [
+        row
+        for row in read_table(workdir / "results" / "slices.csv")
+        if row["patient"] == name
+    ]
+    output = tmp_path / "found.nii"
+    predict_file(
+        workdir,
+        paths["image"],
+        output,
+        myocardium_path=paths["myocardium"],
+        folds=(int(rows[0]["fold"]),),
+        threshold=0.3,
+    )
+    found = np.asarray(nibabel.load(output).dataobj).T > 0
+    with np.load(workdir / "results" / "predictions.npz") as archive:
+        mine = archive["patient"] == name
+        inside = archive["myocardium"][mine]
+        called = (archive["probability"][mine] >= 0.3) & inside
+        area_mm2 = archive["pixel_mm"][mine] ** 2
+    called_mm2 = called.sum(axis=(1, 2)) * area_mm2
+    found_mm2 = found.sum(axis=(1, 2)) * study.spacing_mm[1] ** 2
+    inside_mm2 = (inside.sum(axis=(1, 2)) * area_mm2).sum()
+    assert called_mm2.sum() > 0
+    assert np.abs(found_mm2 - called_mm2).sum() < 0.1 * inside_mm2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "--myocardium is missing"),
+        ({"folds": (7,)}, r"no network has folds \(7,\)"),
+        ({"myocardium_path": Path("absent.nii.gz")}, "absent.nii.gz: no such file"),
+    ],
+)
+def test_a_prediction_that_cannot_be_made_writes_nothing(
+    workdir, image, options, message
+):
+    output = image.with_name("found.nii.gz")
+    with pytest.raises(InputError, match=message):
+        predict_file(workdir, image, output, **options)
+    assert not list(image.parent.glob("*found*"))
+
+
+def test_a_folder_without_networks_is_named(image, tmp_path):
+    with pytest.raises(InputError, match="no checkpoint here"):
+        predict_file(tmp_path, image, tmp_path / "found.nii.gz")
