@@ -105,7 +105,7 @@ LAYOUTS = {
 def kernel_bound(shape: tuple[int, ...]) -> float:
     """Returns where the uniform distribution of (T, C, K) kernels ends at first.
 
-    Glorot and Bengio 2010, equation 16.
+    As jax.nn.initializers.glorot_uniform.
     """
     taps, inputs, outputs = shape
     return math.sqrt(6 / (taps * (inputs + outputs)))

@@ -124,6 +124,8 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
 def _svg(figure: Figure) -> str:
     stream = io.StringIO()
     with rc_context(_STYLE):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        # No metadata: it would name the day and addresses on the web.
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(stream, format="svg", metadata=nothing)
     text = stream.getvalue()
     return text[text.index("<svg") :]

@@ -342,3 +342,8 @@ def _normalise_rectify_backward(epsilon, saved, gs):
 
 
 normalise_rectify.defvjp(_normalise_rectify_forward, _normalise_rectify_backward)
+
+# Traced, differentiated and lowered once for each shape, not for each of ENet's blocks.
+patches = jax.jit(patches, static_argnums=1)
+rectify = jax.jit(rectify)
+normalise_rectify = jax.jit(normalise_rectify, static_argnums=4)

@@ -1,0 +1,271 @@
+"""Times training, inference and the crop, beside a PyTorch ENet of the same layout.
+
+python tests/benchmarks/train_step.py --members=4
+python tests/benchmarks/train_step.py --members=1,2,4,8,30
+
+Prints a table and one JSON line a figure. Figures are medians; JAX and PyTorch run in
+turns, round by round, so that a machine whose speed drifts slows both. Each figure of
+arithmetic has its floor beside it: its FLOPs at the rate of a large matrix product.
+PyTorch is needed for the comparison only: `pip install torch` (a CPU build will do);
+without it, or with --no-torch, its rows are left out.
+"""
+
+import argparse
+import functools
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from scarseg_jax import ensemble, phantom, train
+from scarseg_jax.enet import ENet
+from scarseg_jax.localise import find_left_ventricle
+
+BATCH = 4  # paper, section 3.1
+# Of one 1 x 64 x 64 image forward; a training step is three of them for each image.
+FLOPS_PER_IMAGE = 57.06e6
+STEPS = 20  # in one call
+HERE = Path(__file__).parent
+
+
+def median_ms(call: Callable[[], object], rounds: int = 5) -> float:
+    """Returns the median time of a call in milliseconds, after one to warm up."""
+    call()
+    return statistics.median(once_ms(call) for _ in range(rounds))
+
+
+def once_ms(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    jax.block_until_ready(call())
+    return 1000 * (time.perf_counter() - begun)
+
+
+def product_rate(devices: int) -> float:
+    """Returns GFLOP/s of 512 x 512 matrix products, on so many devices at once."""
+    size, count = 512, 20
+    mesh = ensemble.member_mesh(devices)
+    matrices = np.ones((devices, size, size), np.float32)
+
+    def repeat(matrix):
+        return jax.lax.fori_loop(0, count, lambda _, m: m @ matrix / size, matrix)
+
+    run = ensemble.map_members(repeat, mesh, shared=(False,))
+    put = ensemble.put_members(matrices, mesh)
+    return devices * count * 2 * size**3 / median_ms(lambda: run(put)) / 1e6
+
+
+def make_data(count: int = 64) -> train.Data:
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((count, 64, 64, 1)).astype(np.float32)
+    return train.Data(image, image[..., 0] > 2)
+
+
+def lower_steps(members: int, variant: str):
+    """Returns the lowered program of STEPS steps of so many members, and its inputs."""
+    model, optimizer, data = ENet(variant), train.make_optimizer(2e-4), make_data()
+    variables = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), data.image[:1], train=False)
+    )
+    zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), variables)
+    step = train.make_train_step(model, optimizer, train.pack(zeros)[1], (1.0, 1.0))
+
+    def steps(state, table, data):
+        def body(state, codes):
+            return step(state, train.take_batch(data, codes), jnp.float32(1e-4))
+
+        return jax.lax.scan(body, state, table)
+
+    def init(key, image):
+        wrapped = jax.random.wrap_key_data(key)
+        return train.init_state(model, optimizer, image, wrapped)
+
+    mesh = ensemble.member_mesh(members)
+    keys = np.arange(2 * members, dtype=np.uint32).reshape(members, 2)
+    state = ensemble.map_members(init, mesh, shared=(False, True))(
+        ensemble.put_members(keys, mesh), ensemble.put_shared(data.image[:1], mesh)
+    )
+    rng = np.random.default_rng(1)
+    table = rng.integers(0, 8 * len(data.image), (members, STEPS, BATCH), np.int32)
+    run = ensemble.map_members(steps, mesh, shared=(False, False, True))
+    inputs = (
+        state,
+        ensemble.put_members(table, mesh),
+        ensemble.put_shared(data, mesh),
+    )
+    return run.lower(*inputs), inputs
+
+
+def make_inference(batch: int, variant: str) -> Callable[[], object]:
+    """Returns a call that predicts so many images with one network, on all devices."""
+    model, data = ENet(variant), make_data(batch)
+    variables = jax.jit(functools.partial(model.init, train=False))(
+        jax.random.key(0), data.image[:1]
+    )
+    devices = min(jax.device_count(), batch)
+    mesh = ensemble.member_mesh(devices)
+
+    def predict(images, variables):
+        return train.predict(model, variables, images, len(images))
+
+    run = ensemble.map_members(predict, mesh, shared=(False, True))
+    images = data.image.reshape(devices, batch // devices, 64, 64, 1)
+    put = ensemble.put_members(images, mesh), ensemble.put_shared(variables, mesh)
+    return lambda: run(*put)
+
+
+class Torch:
+    """The peer's calls."""
+
+    def __init__(self, threads: int):
+        import torch
+        import torch_enet
+
+        torch.set_num_threads(threads)
+        self.torch = torch
+        self.model = torch_enet.ENet()
+        self.adam = torch.optim.Adam(self.model.parameters(), 5e-4)
+        data = make_data()
+        self.image = torch.from_numpy(data.image.transpose(0, 3, 1, 2).copy())
+        self.scar = torch.from_numpy(data.scar.astype(np.int64))
+
+    def step(self):
+        self.model.train()
+        self.adam.zero_grad()
+        logits = self.model(self.image[:BATCH])
+        self.torch.nn.functional.cross_entropy(logits, self.scar[:BATCH]).backward()
+        self.adam.step()
+
+    def predict(self, batch: int):
+        self.model.eval()
+        with self.torch.inference_mode():
+            return self.model(self.image[:batch]).softmax(dim=1).numpy()
+
+
+def compile_seconds(cache: str, variant: str) -> dict[str, float]:
+    """Returns the times from nothing to the first step, in a process of its own."""
+    jax.config.update("jax_compilation_cache_dir", cache)
+    begun = time.perf_counter()
+    lowered, inputs = lower_steps(2, variant)
+    traced = time.perf_counter()
+    program = lowered.compile()
+    compiled = time.perf_counter()
+    jax.block_until_ready(program(*inputs))
+    return {
+        "init_and_trace_s": traced - begun,
+        "compile_s": compiled - traced,
+        "to_first_steps_s": time.perf_counter() - begun,
+    }
+
+
+def main() -> None:
+    """Runs all of it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--members", default="1,2,4,8,30", help="such as 1,2,4")
+    parser.add_argument("--variant", default="pytorch_enet", help="the peer's layout")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--compile-into", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    ensemble.use_devices(0)
+    if given.compile_into:
+        seconds = compile_seconds(given.compile_into, given.variant)
+        sys.stdout.write(json.dumps(seconds) + "\n")
+        return
+    for figure in measure(given):
+        report(figure)
+
+
+def measure(given):
+    """Yields the figures as (name, value, unit, floor, PyTorch's) tuples."""
+    threads = len(os.sched_getaffinity(0))
+    has_torch = importlib.util.find_spec("torch") is not None and not given.no_torch
+    peer = Torch(threads) if has_torch else None
+    one, every = product_rate(1), product_rate(jax.device_count())
+    yield "product_rate_one_core", one, "GFLOP/s", None, None
+    yield "product_rate_all_cores", every, "GFLOP/s", None, None
+    yield from measure_compiling(given.variant)
+    step_flops = 3 * BATCH * FLOPS_PER_IMAGE
+    for members in map(int, given.members.split(",")):
+        lowered, inputs = lower_steps(members, given.variant)
+        program = lowered.compile()
+        ours, theirs = alternate(
+            functools.partial(program, *inputs), peer and peer.step, given.rounds
+        )
+        rate = one if members == 1 else every
+        floor = step_flops / rate / 1e6
+        yield (
+            f"ms_per_member_step_{members}",
+            ours / members / STEPS,
+            "ms",
+            floor,
+            theirs,
+        )
+    for batch in (1, 64):
+        theirs = functools.partial(peer.predict, batch) if peer else None
+        ours, theirs = alternate(
+            make_inference(batch, given.variant), theirs, 5 * given.rounds
+        )
+        floor = batch * FLOPS_PER_IMAGE / (one if batch == 1 else every) / 1e6
+        yield f"inference_ms_batch_{batch}", ours, "ms", floor, theirs
+    study = phantom.simulate_study("phantom_001")
+    image = np.zeros((len(study.image), 256, 256), np.float32)
+    y, x = (min(n, 256) for n in study.image.shape[1:])
+    image[:, :y, :x] = study.image[:, :y, :x]
+    crop_ms = median_ms(lambda: find_left_ventricle(image, study.spacing_mm))
+    yield "crop_ms_per_slice_256", crop_ms / len(image), "ms", None, None
+
+
+def alternate(ours, theirs, rounds: int) -> tuple[float, float | None]:
+    """Returns the medians of both, timed in turns."""
+    ours()
+    if theirs is None:
+        return median_ms(ours, rounds), None
+    theirs()
+    pairs = [(once_ms(ours), once_ms(theirs)) for _ in range(rounds)]
+    mine, other = (statistics.median(times) for times in zip(*pairs, strict=True))
+    return mine, other
+
+
+def measure_compiling(variant: str):
+    with tempfile.TemporaryDirectory() as cache:
+        for state in ("cold", "cached"):
+            done = subprocess.run(
+                [
+                    *(sys.executable, __file__),
+                    *(f"--compile-into={cache}", f"--variant={variant}"),
+                ],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            for name, value in json.loads(done.stdout.splitlines()[-1]).items():
+                yield f"{name}_{state}", value, "s", None, None
+
+
+def report(figure) -> None:
+    name, value, unit, floor, peer = figure
+    record = {"name": name, "value": round(value, 3), "unit": unit}
+    text = f"{name:32}{value:10.2f} {unit:8}"
+    if floor is not None:
+        record["floor"] = round(floor, 3)
+        text += f" floor {floor:7.2f}"
+    if peer is not None:
+        record |= {"pytorch": round(peer, 3), "ratio": round(peer / value, 2)}
+        text += f"  PyTorch {peer:8.2f}  x {peer / value:.1f}"
+    sys.stdout.write(f"{text}\n{json.dumps(record)}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE))
+    main()
