@@ -8,7 +8,6 @@ its values back there.
 
 import dataclasses
 import math
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -157,10 +156,9 @@ class Norm(nn.Module):
         if not train:
             gain = scale * jax.lax.rsqrt(variance.value + self.layout.epsilon)
             return layers.rectify(x * gain + (bias - mean.value * gain), slope)
-        normalised: Any = layers.normalise_rectify(
+        y, batch_mean, batch_variance = layers.normalise_rectify(
             x, scale, bias, slope, self.layout.epsilon
         )
-        y, batch_mean, batch_variance = normalised
         if not self.is_initializing():
             keep = self.momentum
             mean.value = keep * mean.value + (1 - keep) * batch_mean

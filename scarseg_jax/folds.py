@@ -47,7 +47,7 @@ def make_folds(
       InputError: If there are too few patients or too few with scar.
     """
     names = np.unique(patient)
-    check_split(names, k=k, validation=validation)
+    check_split(names.tolist(), k=k, validation=validation)
     scarred = {name: bool(has_scar[patient == name].any()) for name in names}
     rng = np.random.default_rng(seed)
     order = _mixed(names, scarred, rng)

@@ -84,23 +84,14 @@ def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def patches(x: jax.Array, window: Window) -> jax.Array:
-    """Returns what each output pixel of a convolution sees, zeros beyond the border.
-
-    Args:
-      x: (B, H, W, C); H and W are multiples of the stride.
-      window: The taps and the stride.
-
-    Returns:
-      (B, H / stride, W / stride, T * C), taps before channels.
-    """
+def _patches(x, window):
     b, h, w, c = x.shape
     seen = _take(x.reshape(b, h * w, c), _patch_indices(window, h, w))
     return seen.reshape(b, h // window.stride, w // window.stride, -1)
 
 
 def _patches_forward(x, window):
-    return patches(x, window), x.shape
+    return _patches(x, window), x.shape
 
 
 def _patches_backward(window, shape, g):
@@ -113,7 +104,23 @@ def _patches_backward(window, shape, g):
     return (sum(read[1:], read[0]).reshape(shape),)
 
 
-patches.defvjp(_patches_forward, _patches_backward)
+_patches.defvjp(_patches_forward, _patches_backward)
+
+
+# Compiled by itself, like `rectify` and `normalise_rectify` below: so it is traced,
+# differentiated and lowered once for each shape, not for each of ENet's blocks.
+@functools.partial(jax.jit, static_argnums=1)
+def patches(x: jax.Array, window: Window) -> jax.Array:
+    """Returns what each output pixel of a convolution sees, zeros beyond the border.
+
+    Args:
+      x: (B, H, W, C); H and W are multiples of the stride.
+      window: The taps and the stride.
+
+    Returns:
+      (B, H / stride, W / stride, T * C), taps before channels.
+    """
+    return _patches(x, window)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
@@ -263,19 +270,13 @@ def _column_sums(x: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def rectify(x: jax.Array, slope: jax.Array) -> jax.Array:
-    """Returns x where positive and slope * x elsewhere: PReLU (slope 0: ReLU).
-
-    Args:
-      x: (..., C).
-      slope: (C,).
-    """
+def _rectify(x, slope):
     return jnp.where(x > 0, x, slope * x)
 
 
 def _rectify_forward(x, slope):
     x = once(x)
-    return rectify(x, slope), (x, slope)
+    return _rectify(x, slope), (x, slope)
 
 
 def _rectify_backward(saved, g):
@@ -284,10 +285,56 @@ def _rectify_backward(saved, g):
     return jnp.where(x > 0, g, slope * g), _column_sums(g * jnp.minimum(x, 0))
 
 
-rectify.defvjp(_rectify_forward, _rectify_backward)
+_rectify.defvjp(_rectify_forward, _rectify_backward)
+
+
+@jax.jit
+def rectify(x: jax.Array, slope: jax.Array) -> jax.Array:
+    """Returns x where positive and slope * x elsewhere: PReLU (slope 0: ReLU).
+
+    Args:
+      x: (..., C).
+      slope: (C,).
+    """
+    return _rectify(x, slope)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _normalise_rectify(x, scale, bias, slope, epsilon):
+    return _normalise_rectify_forward(x, scale, bias, slope, epsilon)[0]
+
+
+def _normalise_rectify_forward(x, scale, bias, slope, epsilon):
+    rows = x.size // x.shape[-1]
+    mean = _column_sums(x) / rows
+    variance = jnp.maximum(_column_sums(x * x) / rows - mean * mean, 0)
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    gain = scale * inverse
+    y = _rectify(x * gain + (bias - mean * gain), slope)
+    return (y, mean, variance), (x, mean, inverse, scale, bias, slope)
+
+
+def _normalise_rectify_backward(epsilon, saved, gs):
+    x, mean, inverse, scale, bias, slope = saved
+    g = gs[0]
+    rows = x.size // x.shape[-1]
+    gain = scale * inverse
+    z = x * gain + (bias - mean * gain)
+    g = once(g)
+    d_slope = _column_sums(g * jnp.minimum(z, 0))
+    g = once(jnp.where(z > 0, g, slope * g))
+    d_bias = _column_sums(g)
+    d_scale = inverse * (_column_sums(g * x) - mean * d_bias)
+    # dx = gain (g - mean(g) - x_hat mean(g x_hat)), with x_hat = (x - mean) inverse.
+    pull = d_scale * inverse / rows
+    d_x = gain * (g - x * pull + (mean * pull - d_bias / rows))
+    return d_x, d_scale, d_bias, d_slope
+
+
+_normalise_rectify.defvjp(_normalise_rectify_forward, _normalise_rectify_backward)
+
+
+@functools.partial(jax.jit, static_argnums=4)
 def normalise_rectify(
     x: jax.Array,
     scale: jax.Array,
@@ -311,39 +358,4 @@ def normalise_rectify(
       (..., C) activations, and mean and (biased) variance, (C,) each. The
       statistics are for the running averages: they pass no gradient.
     """
-    return _normalise_rectify_forward(x, scale, bias, slope, epsilon)[0]
-
-
-def _normalise_rectify_forward(x, scale, bias, slope, epsilon):
-    rows = x.size // x.shape[-1]
-    mean = _column_sums(x) / rows
-    variance = jnp.maximum(_column_sums(x * x) / rows - mean * mean, 0)
-    inverse = jax.lax.rsqrt(variance + epsilon)
-    gain = scale * inverse
-    y = rectify(x * gain + (bias - mean * gain), slope)
-    return (y, mean, variance), (x, mean, inverse, scale, bias, slope)
-
-
-def _normalise_rectify_backward(epsilon, saved, gs):
-    x, mean, inverse, scale, bias, slope = saved
-    g = gs[0]
-    rows = x.size // x.shape[-1]
-    gain = scale * inverse
-    z = x * gain + (bias - mean * gain)
-    g = once(g)
-    d_slope = _column_sums(g * jnp.minimum(z, 0))
-    g = once(jnp.where(z > 0, g, slope * g))
-    d_bias = _column_sums(g)
-    d_scale = inverse * (_column_sums(g * x) - mean * d_bias)
-    # dx = gain (g - mean(g) - x_hat mean(g x_hat)), with x_hat = (x - mean) inverse.
-    pull = d_scale * inverse / rows
-    d_x = gain * (g - x * pull + (mean * pull - d_bias / rows))
-    return d_x, d_scale, d_bias, d_slope
-
-
-normalise_rectify.defvjp(_normalise_rectify_forward, _normalise_rectify_backward)
-
-# Traced, differentiated and lowered once for each shape, not for each of ENet's blocks.
-patches = jax.jit(patches, static_argnums=1)
-rectify = jax.jit(rectify)
-normalise_rectify = jax.jit(normalise_rectify, static_argnums=4)
+    return _normalise_rectify(x, scale, bias, slope, epsilon)

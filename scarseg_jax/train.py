@@ -101,14 +101,15 @@ def init_state(model: nn.Module, optimizer, image: jax.Array, key: jax.Array) ->
       key: The member's random key.
     """
     kernel_key, dropout_key = jax.random.split(key)
-    variables = model.init(kernel_key, image, train=False)
+    variables: Any = model.init(kernel_key, image, train=False)
+    params: Any = traverse_util.flatten_dict(variables["params"])
     weights, _ = pack(variables)
     # The kernels anew, in one draw: to compile one for each takes as long as to compile
     # the training step, and XLA leaves out what is not used.
     bounds, _ = ravel_pytree(
         {
             path: jnp.full(leaf.shape, kernel_bound(leaf.shape))
-            for path, leaf in traverse_util.flatten_dict(variables["params"]).items()
+            for path, leaf in params.items()
             if path[-1] == "kernel"
         }
     )

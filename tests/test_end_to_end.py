@@ -4,6 +4,7 @@ import json
 import logging
 import runpy
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -14,6 +15,7 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.evaluate import read_summary, read_table
 from scarseg_jax.predict import predict_file
 
+load: Any = nibabel.load
 CONFIGS = Path(__file__).parents[1] / "configs"
 PATIENTS = 6
 
@@ -103,14 +105,14 @@ def test_a_mask_lies_on_the_inputs_grid_inside_the_myocardium(workdir, image):
     output = image.with_name("found.nii.gz")
     mask = image.with_name("myocardium.nii.gz")
     report = predict_file(workdir, image, output, myocardium_path=mask, threshold=0.2)
-    found, given = nibabel.load(output), nibabel.load(image)
+    found, given = load(output), load(image)
     assert found.shape == given.shape
     np.testing.assert_array_equal(found.affine, given.affine)
     values = np.asarray(found.dataobj)
     assert values.dtype == np.uint8
     assert values.any()
     assert set(np.unique(values)) == {0, 1}
-    assert not values[np.asarray(nibabel.load(mask).dataobj) == 0].any()
+    assert not values[np.asarray(load(mask).dataobj) == 0].any()
     spacing_mm = np.linalg.norm(given.affine[:3, :3], axis=0)
     assert report["scar_volume_ml"] == pytest.approx(
         values.sum() * spacing_mm.prod() / 1000, rel=1e-5
@@ -147,7 +149,7 @@ def test_restored_networks_say_what_the_evaluation_said(workdir, tmp_path):
         folds=(int(rows[0]["fold"]),),
         threshold=0.3,
     )
-    found = np.asarray(nibabel.load(output).dataobj).T > 0
+    found = np.asarray(load(output).dataobj).T > 0
     with np.load(workdir / "results" / "predictions.npz") as archive:
         mine = archive["patient"] == name
         inside = archive["myocardium"][mine]
