@@ -66,7 +66,7 @@ def test_a_mask_written_on_an_oblique_grid_reads_back_and_says_nothing(tmp_path,
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nii", "m.nii"]
 
 
-def test_a_mask_keeps_the_spacing_that_only_pixdim_carries(tmp_path, image):
+def test_a_mask_keeps_the_spacing_that_only_pixdim_carries(tmp_path, image, caplog):
     plain = write(tmp_path / "a.nii", image, np.diag([-1.0, -1.0, 1.0, 1.0]))
     plain.write_bytes(changed(plain.read_bytes(), 80, [1.4, 1.4, 13.0], "<f4"))
     volume, grid = nifti.read_volume(plain, spacing_from="pixdim")
@@ -79,6 +79,10 @@ def test_a_mask_keeps_the_spacing_that_only_pixdim_carries(tmp_path, image):
     thinner = dataclasses.replace(same, spacing_mm=(1.4, 1.4, 10.0))
     with pytest.raises(InputError, match="spacing_mm differs"):
         nifti.check_same_grid(plain, grid, tmp_path / "m.nii.gz", thinner)
+    assert not caplog.text
+    _, taken = nifti.read_volume(plain)
+    assert taken.spacing_mm == (1.0, 1.0, 1.0)
+    assert "1 x 1 x 1 mm by the affine, which is taken, but 1.4 x 1.4" in caplog.text
 
 
 def test_a_mask_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, image):

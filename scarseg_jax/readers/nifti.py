@@ -253,10 +253,19 @@ def _stored_header(path: Path, image) -> Any:
 
 
 def _grid(path: Path, image, spacing_from: str) -> Grid:
+    lengths = image.header.get_zooms()[:3]
     if spacing_from == "affine":
+        pixdim = lengths
         lengths = [math.hypot(*column) for column in image.affine[:3, :3].T]
-    else:
-        lengths = image.header.get_zooms()[:3]
+        if not np.allclose(lengths, pixdim, rtol=0.01):
+            _log.warning(
+                "%s: voxels are %s mm by the affine, which is taken, but %s mm by"
+                " pixdim; if that is right, mend the affine (or predict with"
+                " --spacing=pixdim)",
+                path,
+                " x ".join(f"{length:g}" for length in lengths),
+                " x ".join(f"{length:g}" for length in pixdim),
+            )
     i, j, k = (float(length) for length in lengths)
     spacing_mm = (i, j, k)
     extent_mm = max(n * s for n, s in zip(image.shape, spacing_mm, strict=False))
