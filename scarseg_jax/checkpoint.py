@@ -94,13 +94,14 @@ def newest(directory: Path, target: Any) -> tuple[Any, Any] | None:
 
 
 def prune(directory: Path, keep: int) -> None:
-    """Deletes all but the newest checkpoints of a folder."""
-    for path in _complete(directory)[:-keep]:
+    """Deletes all but the newest checkpoints of a folder, and what kills left."""
+    for path in [*_complete(directory)[:-keep], *directory.glob(f"*{_PARTIAL}*")]:
         shutil.rmtree(path)
 
 
 def _complete(directory: Path) -> list[Path]:
-    return sorted(p for p in directory.glob("*") if p.suffix != _PARTIAL)
+    # Orbax, killed while it writes X.partial, leaves that name and an ending of its own.
+    return sorted(p for p in directory.glob("*") if _PARTIAL not in p.name)
 
 
 def _sums(directory: Path) -> str:

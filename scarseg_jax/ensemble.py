@@ -14,7 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from scarseg_jax import train
 
-_PREDICT_BATCH = 16
+PREDICT_BATCH = 16  # images a network predicts at a time
 
 # On a CPU each device is one core that runs one member after the other, so kernels
 # run on the calling thread. Barriers stay in the program: XLA would otherwise fuse
@@ -89,8 +89,23 @@ def map_members(
 
 
 def put_members(tree, mesh: Mesh):
-    """Returns the tree with its leading member axis spread over the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, _MEMBER))
+    """Returns the tree with its leading member axis spread over the mesh.
+
+    Devices take equal shares: the last member is repeated to fill them up.
+    """
+
+    def filled(leaf):
+        leaf = np.asarray(leaf)
+        places = np.arange(len(leaf) + -len(leaf) % mesh.size)
+        return leaf[places.clip(max=len(leaf) - 1)]
+
+    sharding = NamedSharding(mesh, _MEMBER)
+    return jax.device_put(jax.tree.map(filled, tree), sharding)
+
+
+def take_members(tree, members: int):
+    """Returns the tree as NumPy arrays without the members that only fill up."""
+    return jax.tree.map(lambda leaf: leaf[:members], jax.device_get(tree))
 
 
 def put_shared(tree, mesh: Mesh):
@@ -112,18 +127,15 @@ def predict_members(
     Returns:
       (M, n, H, W) float32 probabilities of scar.
     """
-    members = len(wanted)
-    mesh = member_mesh(members)
-    places = np.arange(members + -members % mesh.size).clip(max=members - 1)
+    mesh = member_mesh(len(wanted))
 
     def predict(own, indices, images):
-        return train.predict(model, own, images[indices], _PREDICT_BATCH)
+        return train.predict(model, own, images[indices], PREDICT_BATCH)
 
     run = map_members(predict, mesh, shared=(False, False, True))
-    own = jax.tree.map(lambda leaf: np.asarray(leaf)[places], variables)
     probability = run(
-        put_members(own, mesh),
-        put_members(wanted[places], mesh),
+        put_members(variables, mesh),
+        put_members(wanted, mesh),
         put_shared(images, mesh),
     )
-    return np.asarray(probability)[:members]
+    return take_members(probability, len(wanted))

@@ -1,11 +1,13 @@
 """Trains all members: epochs, progress, saved states and resuming."""
 
 import dataclasses
+import hashlib
 import logging
 import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -62,10 +64,35 @@ class Recipe:
                 raise InputError(
                     f"train.{name} is {getattr(self, name)}; expected a positive number"
                 )
+        if not self.weight_decay >= 0:
+            raise InputError(
+                f"train.weight_decay is {self.weight_decay}; expected 0 or more"
+            )
+        if len(self.class_weights) != 2 or not min(self.class_weights) > 0:
+            raise InputError(
+                f"train.class_weights is {self.class_weights}; expected two positive"
+                " numbers, for background and scar"
+            )
 
 
 class Stopped(Exception):
     """Raised after a signal, once the state is saved; its argument is the signal."""
+
+
+class Fitted(NamedTuple):
+    """What training gives.
+
+    Attributes:
+      variables: Each member's best, with a leading member axis, NumPy arrays.
+      chosen: For each member its best epoch and that epoch's Dice.
+      history: One record for each member and epoch.
+      seconds: Spent training, over all the times it was taken up.
+    """
+
+    variables: dict
+    chosen: list[dict]
+    history: list[dict]
+    seconds: float
 
 
 def fit(
@@ -77,8 +104,8 @@ def fit(
     folds: Sequence[Fold],
     members: Sequence[Member],
     data_hash: str,
-) -> tuple[dict, list[dict], list[dict]]:
-    """Returns each member's best variables, what chose them, and the history.
+) -> Fitted:
+    """Returns the trained members.
 
     Goes on from the newest state in the folder, and stops cleanly on SIGTERM or
     SIGINT after the epoch under way.
@@ -92,27 +119,27 @@ def fit(
       members: The networks to train.
       data_hash: Of the data set; a state trained on other data is refused.
 
-    Returns:
-      Variables with a leading member axis, as NumPy arrays; for each member its best
-      epoch and that epoch's Dice; and one record for each member and epoch.
-
     Raises:
-      InputError: If the saved state belongs to other data.
+      InputError: If the saved state belongs to other data, training diverges, or a
+        batch is larger than an epoch.
       Stopped: After a signal.
     """
     mesh = ensemble.member_mesh(len(members))
     run = _Epochs(model, recipe, data, folds, members, mesh)
-    state, history, first = run.initial_state(), [], 0
-    saved = checkpoint.newest(directory, state)
+    state, history, first, before = run.initial_state(), [], 0, 0.0
+    split = _digest(folds)
+    target = ensemble.take_members(state, len(members))
+    saved = checkpoint.newest(directory, target)
     if saved is not None:
         tree, metadata = saved
-        if metadata["data_hash"] != data_hash:
+        if (metadata["data_hash"], metadata["split"]) != (data_hash, split):
             raise InputError(
-                f"{directory}: this run was trained on other data; choose another"
-                " --workdir"
+                f"{directory}: this run was trained on other data or another split of"
+                " them; choose another --workdir"
             )
         state = ensemble.put_members(tree, mesh)
         history, first = metadata["history"], metadata["epochs"]
+        before = metadata["seconds"]
         _log.info("going on after epoch %d of %d", first, recipe.epochs)
     _log.info(
         "training %d networks, %d epochs of up to %d steps; compiling comes first",
@@ -125,6 +152,7 @@ def fit(
         for epoch in range(first, recipe.epochs):
             state, metrics = run.epoch(state, epoch)
             history += run.records(metrics, epoch)
+            _check_losses(history[-len(members) :])
             now = time.monotonic()
             left = (now - begun) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
             _log_progress(history[-len(members) :], recipe.epochs, left)
@@ -133,16 +161,20 @@ def fit(
                 path = directory / f"epoch_{epoch + 1:06d}"
                 metadata = {
                     "data_hash": data_hash,
+                    "split": split,
                     "history": history,
                     "epochs": epoch + 1,
+                    "seconds": before + now - begun,
                 }
-                checkpoint.save(path, state, metadata)
+                kept = ensemble.take_members(state, len(members))
+                checkpoint.save(path, kept, metadata)
                 checkpoint.prune(directory, keep=2)
                 last_save = time.monotonic()
                 saving = last_save - now
             if watch.received:
                 raise Stopped(watch.received)
-    return run.best_variables(state), run.chosen(state), history
+    seconds = before + time.monotonic() - begun
+    return Fitted(run.best_variables(state), run.chosen(state), history, seconds)
 
 
 class _Epochs:
@@ -150,10 +182,6 @@ class _Epochs:
 
     def __init__(self, model, recipe, data, folds, members, mesh):
         self.recipe, self.folds, self.members, self.mesh = recipe, folds, members, mesh
-        # Devices take equal shares; a member too many has nothing to learn and is
-        # dropped in the end.
-        extra = -len(members) % mesh.size
-        self.places = [*members, *[members[-1]] * extra]
         self.model = model
         self.optimizer = train.make_optimizer(recipe.weight_decay)
         self.image = data.image[:1]
@@ -167,12 +195,17 @@ class _Epochs:
             folds[m.fold].test
             if recipe.selection == "oracle"
             else folds[m.fold].validation
-            for m in self.places
+            for m in members
         ]
         self.selected = ensemble.put_members(padded(selection), mesh)
         self.steps = max(
             steps_per_epoch(fold.train, batch_size=recipe.batch_size) for fold in folds
         )
+        if not self.steps:
+            raise InputError(
+                f"train.batch_size is {recipe.batch_size}, more than an epoch's images;"
+                " lower it"
+            )
         self.compiled = ensemble.map_members(
             self._member_epoch(),
             mesh,
@@ -186,7 +219,9 @@ class _Epochs:
         )
 
         def predict(weights, images):
-            return train.predict(self.model, self.unpack(weights), images, 16)
+            return train.predict(
+                self.model, self.unpack(weights), images, ensemble.PREDICT_BATCH
+            )
 
         schedule = train.make_schedule(self.recipe.learning_rate, self.recipe.decay)
         return train.make_train_epoch(step, predict, schedule, self.recipe.selection)
@@ -197,7 +232,7 @@ class _Epochs:
                 jax.random.key_data(
                     jax.random.fold_in(jax.random.key(member.seed), member.fold)
                 )
-                for member in self.places
+                for member in self.members
             ]
         )
 
@@ -212,16 +247,17 @@ class _Epochs:
         )
 
     def epoch(self, state: train.State, epoch: int):
-        tables = np.full(
-            (len(self.places), self.steps, self.recipe.batch_size), -1, np.int32
+        tables = np.stack(
+            [
+                epoch_table(
+                    self.folds[member.fold].train,
+                    batch_size=self.recipe.batch_size,
+                    steps=self.steps,
+                    seed=(member.seed, member.fold, epoch),
+                )
+                for member in self.members
+            ]
         )
-        for table, member in zip(tables, self.members, strict=False):
-            table[:] = epoch_table(
-                self.folds[member.fold].train,
-                batch_size=self.recipe.batch_size,
-                steps=self.steps,
-                seed=(member.seed, member.fold, epoch),
-            )
         tables = ensemble.put_members(tables, self.mesh)
         number = np.float32(epoch)
         state, metrics = self.compiled(state, tables, self.selected, number, self.data)
@@ -241,7 +277,7 @@ class _Epochs:
         ]
 
     def best_variables(self, state: train.State) -> dict:
-        best = jax.device_get(state.best_weights)
+        best = ensemble.take_members(state.best_weights, len(self.members))
         trees = [
             self.unpack(jax.tree.map(lambda a, i=i: a[i], best))
             for i in range(len(self.members))
@@ -259,6 +295,22 @@ class _Epochs:
             }
             for i, member in enumerate(self.members)
         ]
+
+
+def _digest(folds: Sequence[Fold]) -> str:
+    """Returns the SHA-256 of who trains, validates and tests in each fold."""
+    sides = [[fold.train, fold.validation, fold.test] for fold in folds]
+    text = str([[side.tolist() for side in fold] for fold in sides])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_losses(records: list[dict]) -> None:
+    for record in records:
+        if not np.isfinite(record["loss"]):
+            raise InputError(
+                "fold {fold}, seed {seed}: the loss is {loss} in epoch {epoch}; train"
+                " in a new --workdir with a lower train.learning_rate".format(**record)
+            )
 
 
 class _SignalWatch:

@@ -59,9 +59,9 @@ def make_folds(
     folds = []
     for held_out in groups:
         rest = _mixed(np.setdiff1d(names, held_out), scarred, rng)
-        # Dealt like cards with the scarred first, so that some are among them.
-        step = max(round(1 / validation), 2)
-        chosen = rest[::step]
+        # Evenly out of a row with the scarred first, so that some are among them.
+        count = min(max(round(validation * len(rest)), 1), len(rest) - 1)
+        chosen = rest[np.arange(count) * len(rest) // count]
         fold = Fold(
             train=slices_of(np.setdiff1d(rest, chosen)),
             validation=slices_of(chosen),

@@ -57,6 +57,8 @@ def find_left_ventricle(
     votes = np.stack([_votes(s, corner, 2 * reach + 1) for s in small])
     grid = np.mgrid[: 2 * reach + 1, : 2 * reach + 1]
 
+    # The least vote counts more than this; where there is none, the prior decides.
+    votes += np.finfo(votes.dtype).tiny ** 0.5
     together = votes.max(axis=1).sum(axis=0)
     together = together * _near(grid, middle - corner, CENTRE_PRIOR_MM)
     common = np.unravel_index(together.argmax(), together.shape)

@@ -9,6 +9,7 @@ configuration file, where each is explained, can be overridden as above.
 
 import contextlib
 import fcntl
+import functools
 import importlib.metadata
 import json
 import logging
@@ -43,6 +44,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for everything the run makes; made if absent."
 )
 _MODE = flags.DEFINE_enum("mode", "all", _MODES, "Which part to run.")
+_SETTINGS = "config.json"  # there once the data are prepared
 _READERS = {"emidec": emidec, "myops": myops, "folder": folder}
 _PACKAGES = ("scarseg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 _log = logging.getLogger("scarseg_jax.main")
@@ -95,12 +97,17 @@ def run(config: Any, workdir: Path, mode: str) -> None:
       Stopped: After a signal, with the state saved.
     """
     _check(config)
-    patients, read = _source(**config.data)
+    patients, read, files = _source(**config.data)
     check_split(patients, k=config.folds.k, validation=config.folds.validation)
-    with _claimed(workdir, json.loads(config.to_json_best_effort())):
+    with _claimed(workdir):
         begun = time.monotonic()
+        settings = _settings_for(workdir, config)
+        if mode in ("all", "train", "evaluate"):
+            start_jax(config.devices, config.require_gpu)
         if mode in ("all", "prepare"):
-            _prepare(config, workdir, patients, read)
+            _prepare(config, workdir, patients, read, files)
+            text = json.dumps(settings, indent=1)
+            evaluate.write_text(workdir / _SETTINGS, text)
         if mode in ("all", "train"):
             _train(config, workdir)
         if mode in ("all", "evaluate"):
@@ -123,8 +130,19 @@ def _check(config: Any) -> None:
             )
     if not 0 < config.threshold < 1:
         raise InputError(f"threshold is {config.threshold}; expected between 0 and 1")
-    if not config.folds.seeds:
-        raise InputError("folds.seeds is empty; expected whole numbers such as (0, 1)")
+    seeds = config.folds.seeds
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise InputError(
+            f"folds.seeds is {seeds}; expected different whole numbers such as (0, 1)"
+        )
+    for key, value, least in (
+        ("folds.seed", config.folds.seed, 0),
+        ("data.phantom_seed", config.data.phantom_seed, 0),
+        ("data.phantom_patients", config.data.phantom_patients, 3),
+        ("devices", config.devices, 0),
+    ):
+        if value < least:
+            raise InputError(f"{key} is {value}; expected {least} or more")
     Recipe(**config.train)  # says what is wrong with it
 
 
@@ -135,13 +153,18 @@ def _source(
     patients: tuple[str, ...],
     phantom_patients: int,
     phantom_seed: int,
-) -> tuple[tuple[str, ...], Callable[[str], Study]]:
-    """Returns the chosen patients and the function that reads one."""
+) -> tuple[tuple[str, ...], Callable[[str], Study], Callable | None]:
+    """Returns the chosen patients, and the functions that read one and list its files.
+
+    The phantom has no files.
+    """
     if source == "phantom":
         names = phantom.list_patients(phantom_patients)
 
         def read(patient: str) -> Study:
             return phantom.simulate_study(patient, seed=phantom_seed)
+
+        files = None
     else:
         if not path:
             raise InputError(
@@ -151,10 +174,10 @@ def _source(
         home = Path(path)
         if not home.is_dir():
             raise InputError(f"{path}: no such folder; check data.path")
-        names = _READERS[source].list_patients(home)
-
-        def read(patient: str) -> Study:
-            return _READERS[source].read_study(home, patient)
+        reader = _READERS[source]
+        names = reader.list_patients(home)
+        read = functools.partial(reader.read_study, home)
+        files = functools.partial(reader.list_files, home)
 
     unknown = sorted(set(patients) - set(names))
     if unknown:
@@ -162,12 +185,12 @@ def _source(
             f"data.patients names {', '.join(unknown)}; expected some of"
             f" {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
         )
-    return tuple(sorted(patients or names)), read
+    return tuple(sorted(patients or names)), read, files
 
 
 @contextlib.contextmanager
-def _claimed(workdir: Path, config: dict) -> Iterator[None]:
-    """Holds the folder for this run alone, and for this configuration alone."""
+def _claimed(workdir: Path) -> Iterator[None]:
+    """Holds the folder for this run alone."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / "lock").open("a+")
@@ -184,19 +207,21 @@ def _claimed(workdir: Path, config: dict) -> Iterator[None]:
                 f"--workdir={workdir}: another run is at work in it; wait for it or"
                 " choose another folder"
             ) from None
-        kept = workdir / "config.json"
-        # Where to compute changes nothing about what is computed.
-        config = {k: v for k, v in config.items() if k not in _MACHINE}
-        if kept.is_file() and (before := json.loads(kept.read_text())) != config:
-            raise InputError(
-                f"--workdir={workdir} holds a run with another configuration"
-                f" ({_difference(before, config)}); choose another folder"
-            )
-        evaluate.write_text(kept, json.dumps(config, indent=1))
         yield
 
 
-_MACHINE = ("devices", "require_gpu")
+def _settings_for(workdir: Path, config: Any) -> dict:
+    """Returns what decides the results, after a check that the folder's are the same."""
+    settings = json.loads(config.to_json_best_effort())
+    for key in ("devices", "require_gpu"):  # where to compute changes no result
+        del settings[key]
+    kept = workdir / _SETTINGS
+    if kept.is_file() and (before := json.loads(kept.read_text())) != settings:
+        raise InputError(
+            f"--workdir={workdir} holds a run with another configuration"
+            f" ({_difference(before, settings)}); choose another folder"
+        )
+    return settings
 
 
 def _difference(before: dict, now: dict, prefix: str = "") -> str:
@@ -211,14 +236,20 @@ def _difference(before: dict, now: dict, prefix: str = "") -> str:
     return "none"
 
 
-def _prepare(config: Any, workdir: Path, patients, read) -> None:
+def _prepare(config: Any, workdir: Path, patients, read, files) -> None:
     def progress(done: int, of: int) -> None:
         if done == of or done % 10 == 0:
             _log.info("prepared %d of %d patients", done, of)
 
     slices = dataset.prepare(
-        workdir / "data", patients, read, protocol=config.protocol, progress=progress
+        workdir / "data",
+        patients,
+        read,
+        files=files,
+        protocol=config.protocol,
+        progress=progress,
     )
+    _split(config, slices.take(slices.labelled))  # says so now if it cannot be made
     _log.info(
         "%d patients, %d slices, %d with scar; the crop holds the whole myocardium in"
         " %d of %d",
@@ -260,9 +291,7 @@ def _train(config: Any, workdir: Path) -> None:
     members = [
         Member(f, seed) for f in range(len(folds)) for seed in config.folds.seeds
     ]
-    start_jax(config.devices, config.require_gpu)
-    begun = time.monotonic()
-    variables, chosen, history = fit(
+    fitted = fit(
         workdir / "state",
         ENet(variant=config.model.variant),
         Recipe(**config.train),
@@ -271,14 +300,14 @@ def _train(config: Any, workdir: Path) -> None:
         members=members,
         data_hash=slices.data_hash,
     )
-    evaluate.write_history(workdir / "results", history)
+    evaluate.write_history(workdir / "results", fitted.history)
     metadata = {
         "config": json.loads(config.to_json_best_effort()),
         "preparation": dataset.PREPARATION,
         "data_hash": slices.data_hash,
         "members": [
             {**m, "test_patients": sorted(set(slices.patient[folds[m["fold"]].test]))}
-            for m in chosen
+            for m in fitted.chosen
         ],
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "machine": {
@@ -286,9 +315,9 @@ def _train(config: Any, workdir: Path) -> None:
             "devices": [str(device) for device in jax.devices()],
             "processor": platform.machine(),
         },
-        "training_seconds": round(time.monotonic() - begun, 1),
+        "training_seconds": round(fitted.seconds, 1),
     }
-    checkpoint.save(workdir / "checkpoint", variables, metadata)
+    checkpoint.save(workdir / "checkpoint", fitted.variables, metadata)
 
 
 def _evaluate(config: Any, workdir: Path) -> None:
@@ -300,9 +329,14 @@ def _evaluate(config: Any, workdir: Path) -> None:
             " choose another --workdir"
         )
     folds = _split(config, slices)
-    start_jax(config.devices, config.require_gpu)
     members, seeds = metadata["members"], list(config.folds.seeds)
     tests = [folds[member["fold"]].test for member in members]
+    for member, test in zip(members, tests, strict=True):
+        if sorted(set(slices.patient[test])) != member["test_patients"]:
+            raise InputError(
+                f"{workdir / 'checkpoint'}: fold {member['fold']} held out other patients"
+                " than this version's split; evaluate with the version it names"
+            )
     predicted = ensemble.predict_members(
         ENet(variant=config.model.variant), variables, slices.image, padded(tests)
     )
@@ -311,6 +345,8 @@ def _evaluate(config: Any, workdir: Path) -> None:
     for member, test, values in zip(members, tests, predicted, strict=True):
         probability[seeds.index(member["seed"]), test] = values[: len(test)]
         fold[test] = member["fold"]
+    if config.protocol == 2:  # as `predict` does: nothing outside was looked at
+        probability *= slices.myocardium
     summary = evaluate.evaluate(
         workdir / "results",
         slices,

@@ -8,6 +8,7 @@ and affine; OUTPUT with the ending .json says what it was made with.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.localise import find_left_ventricle
 from scarseg_jax.main import fail, log_to_terminal, parse, start_jax
 from scarseg_jax.readers import folder, nifti
+from scarseg_jax.study import Study
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Working directory of a finished run, or its checkpoint."
@@ -32,7 +34,10 @@ _FOLDS = flags.DEFINE_list("folds", [], "Networks of these folds only; empty: al
 _SEEDS = flags.DEFINE_list("seeds", [], "Networks of these seeds only; empty: all.")
 _THRESHOLD = flags.DEFINE_float("threshold", None, "Probability; default: the run's.")
 _SPACING = flags.DEFINE_enum(
-    "spacing", "affine", ["affine", "pixdim"], "Which part of the header carries it."
+    "spacing",
+    None,
+    ["affine", "pixdim"],
+    "Which part of the header carries it; default: what the run's source uses.",
 )
 
 
@@ -75,7 +80,7 @@ def predict_file(
     folds: tuple[int, ...] = (),
     seeds: tuple[int, ...] = (),
     threshold: float | None = None,
-    spacing_from: str = "affine",
+    spacing_from: str | None = None,
 ) -> dict:
     """Writes the scar mask of an image and a JSON of what was used, and returns that.
 
@@ -87,15 +92,14 @@ def predict_file(
       folds: Members of these folds; empty takes all.
       seeds: Members of these seeds; empty takes all.
       threshold: Probability from which a pixel is scar; None takes the run's.
-      spacing_from: As in `nifti.read_volume`.
+      spacing_from: As in `nifti.read_volume`; None takes what the run's source uses.
 
     Raises:
-      InputError: If a file cannot be used or no member is left.
+      InputError: If a file cannot be used or a member is not there.
     """
-    if not output.name.endswith((".nii", ".nii.gz")):
-        raise InputError(
-            f"--output={output}: expected a name ending in .nii.gz or .nii"
-        )
+    _check_output(output, image_path, myocardium_path)
+    if threshold is not None and not 0 < threshold < 1:
+        raise InputError(f"--threshold={threshold}; expected between 0 and 1")
     inside = checkpoint_path / "checkpoint"
     variables, about = checkpoint.load(inside if inside.is_dir() else checkpoint_path)
     config, members = about["config"], about["members"]
@@ -105,18 +109,22 @@ def predict_file(
             f" this version makes {dataset.PREPARATION}; use the version"
             f" {about['versions']['scarseg_jax']} or train again"
         )
+    for key, wanted in (("fold", folds), ("seed", seeds)):
+        there = sorted({member[key] for member in members})
+        if not set(wanted) <= set(there):
+            raise InputError(
+                f"--{key}s={','.join(map(str, wanted))}; the run has"
+                f" {', '.join(map(str, there))}"
+            )
     chosen = [
         i
         for i, member in enumerate(members)
         if (not folds or member["fold"] in folds)
         and (not seeds or member["seed"] in seeds)
     ]
-    if not chosen:
-        raise InputError(
-            f"no network has folds {folds} and seeds {seeds}; the run has folds"
-            f" {sorted({m['fold'] for m in members})} and seeds"
-            f" {sorted({m['seed'] for m in members})}"
-        )
+    if spacing_from is None:
+        source = config["data"]["source"]
+        spacing_from = "pixdim" if source == "emidec" else "affine"
     image, grid = nifti.read_volume(image_path, spacing_from=spacing_from)
     myocardium = None
     if config["protocol"] == 2:
@@ -128,6 +136,8 @@ def predict_file(
         myocardium = folder.read_mask(
             myocardium_path, image_path, grid, spacing_from=spacing_from
         )
+    # Checks the voxels as training does.
+    Study(image_path.name, image, grid.spacing_zyx_mm, files=(image_path,))
     variables = jax.tree.map(lambda leaf: leaf[np.array(chosen)], variables)
     model = ENet(variant=config["model"]["variant"])
     probability = predict_volume(
@@ -141,6 +151,7 @@ def predict_file(
         "myocardium": myocardium_path and str(myocardium_path),
         "checkpoint": str(checkpoint_path),
         "protocol": config["protocol"],
+        "selection": config["train"]["selection"],
         "members": [members[i] for i in chosen],
         "threshold": threshold,
         "spacing_mm": grid.spacing_mm,
@@ -154,6 +165,21 @@ def predict_file(
     stem = output.name.removesuffix(".gz").removesuffix(".nii")
     evaluate.write_text(output.with_name(f"{stem}.json"), json.dumps(report, indent=1))
     return report
+
+
+def _check_output(output: Path, *inputs: Path | None) -> None:
+    """Checks before all computing that the mask can be written and replaces no input."""
+    if not output.name.endswith((".nii", ".nii.gz")):
+        raise InputError(
+            f"--output={output}: expected a name ending in .nii.gz or .nii"
+        )
+    if not os.access(output.parent, os.W_OK):
+        raise InputError(
+            f"--output={output}: {output.parent} cannot be written to; choose a folder"
+            " that exists and that you may write to"
+        )
+    if output.resolve() in [path.resolve() for path in inputs if path]:
+        raise InputError(f"--output={output} is an input too; choose another name")
 
 
 def predict_volume(

@@ -67,7 +67,9 @@ def test_the_newest_sound_state_is_taken_and_the_damaged_one_reported(tmp_path, 
     for epoch in (1, 2):
         checkpoint.save(tmp_path / f"epoch_{epoch:06d}", tree(epoch), {"epochs": epoch})
     flip_a_bit(tmp_path / "epoch_000002")
-    # What a run that was killed while saving leaves behind is no state.
+    # What a run that was killed while saving leaves behind is no state: by Orbax at
+    # work, and by what comes after it.
+    (tmp_path / "epoch_000003.partial.orbax-checkpoint-tmp").mkdir()
     (tmp_path / "epoch_000003.partial").mkdir()
     found = checkpoint.newest(tmp_path, tree(0))
     assert found is not None
@@ -83,9 +85,10 @@ def test_training_never_starts_anew_over_damaged_states(tmp_path):
         checkpoint.newest(tmp_path, tree(0))
 
 
-def test_pruning_keeps_the_newest(tmp_path):
+def test_pruning_keeps_the_newest_and_clears_what_kills_left(tmp_path):
     for epoch in (1, 2, 10):
         checkpoint.save(tmp_path / f"epoch_{epoch:06d}", tree(epoch), {})
+    (tmp_path / "epoch_000011.partial.orbax-checkpoint-tmp").mkdir()
     checkpoint.prune(tmp_path, keep=2)
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["epoch_000002", "epoch_000010"]

@@ -3,6 +3,8 @@
 import json
 import logging
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ def load_config(name="quickstart"):
     config = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]()
     config.data.phantom_patients = PATIENTS
     config.train.epochs = 2
+    config.devices = 2  # as conftest
     return config.lock()
 
 
@@ -166,7 +169,8 @@ def test_restored_networks_say_what_the_evaluation_said(workdir, tmp_path):
     ("options", "message"),
     [
         ({}, "--myocardium is missing"),
-        ({"folds": (7,)}, r"no network has folds \(7,\)"),
+        ({"folds": (1, 7)}, "--folds=1,7; the run has 0, 1"),
+        ({"threshold": 50.0}, "--threshold=50.0; expected between 0 and 1"),
         ({"myocardium_path": Path("absent.nii.gz")}, "absent.nii.gz: no such file"),
     ],
 )
@@ -177,6 +181,52 @@ def test_a_prediction_that_cannot_be_made_writes_nothing(
     with pytest.raises(InputError, match=message):
         predict_file(workdir, image, output, **options)
     assert not list(image.parent.glob("*found*"))
+
+
+def test_a_prediction_never_replaces_an_input(workdir, image):
+    before = image.read_bytes()
+    mask = image.with_name("myocardium.nii.gz")
+    for output in (image, mask):
+        with pytest.raises(InputError, match="is an input too"):
+            predict_file(workdir, image, output, myocardium_path=mask)
+    assert image.read_bytes() == before
+
+
+def test_nan_is_refused_rather_than_called_background(workdir, image):
+    stored = load(image)
+    volume = np.asarray(stored.dataobj).copy()
+    volume[5, 5, 0] = np.nan
+    nibabel.save(nibabel.Nifti1Image(volume, stored.affine), image)
+    output = image.with_name("found.nii.gz")
+    mask = image.with_name("myocardium.nii.gz")
+    with pytest.raises(InputError, match=r"image\.nii\.gz: 1 NaN"):
+        predict_file(workdir, image, output, myocardium_path=mask)
+    assert not output.exists()
+
+
+def test_a_new_process_goes_on_with_a_finished_run(workdir, tmp_path):
+    """Where JAX has not been started yet, and with another number of devices."""
+    config = tmp_path / "config.py"
+    config.write_text(
+        "import runpy\n\n\ndef get_config():\n"
+        f"    config = runpy.run_path({str(CONFIGS / 'quickstart.py')!r})['get_config']()\n"
+        f"    config.data.phantom_patients = {PATIENTS}\n"
+        "    config.train.epochs = 2\n    config.devices = 3\n    return config\n"
+    )
+    before = (workdir / "results" / "summary.json").read_text()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "scarseg_jax.main", f"--config={config}"),
+            *(f"--workdir={workdir}", "--mode=evaluate"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cpu:2" in done.stderr
+    after = (workdir / "results" / "summary.json").read_text()
+    assert json.loads(after)["table1"] == json.loads(before)["table1"]
 
 
 def test_a_folder_without_networks_is_named(image, tmp_path):

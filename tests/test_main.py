@@ -1,11 +1,13 @@
 """What a user may get wrong: one line that says what, where and the mend."""
 
+import dataclasses
 import fcntl
 import json
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
 def load_config(path=CONFIGS[0], **values):
     config = runpy.run_path(str(path))["get_config"]()
-    config.update_from_flattened_dict(values)
+    config.update_from_flattened_dict({"devices": 2, **values})
     return config.lock()
 
 
@@ -92,6 +94,11 @@ def test_help_shows_the_job_and_its_flags():
         ({"threshold": 1.5}, "threshold is 1.5; expected between 0 and 1"),
         ({"train.selection": "best"}, "train.selection is 'best'; expected one of"),
         ({"train.epochs": 0}, "train.epochs is 0; expected a positive number"),
+        ({"train.weight_decay": -1.0}, "train.weight_decay is -1.0; expected 0 or"),
+        ({"train.class_weights": (1.0, 0.0)}, "expected two positive numbers"),
+        ({"folds.seeds": (1, 1)}, "folds.seeds is (1, 1); expected different"),
+        ({"folds.seed": -1}, "folds.seed is -1; expected 0 or more"),
+        ({"data.phantom_patients": 2}, "data.phantom_patients is 2; expected 3"),
         ({"folds.k": 99}, "folds.k is 99; expected 0"),
         ({"data.patients": ("phantom_001",)}, "leaving one out needs at least 3"),
     ],
@@ -102,6 +109,25 @@ def test_a_bad_value_is_refused_before_anything_is_written(tmp_path, values, mes
         main.run(load_config(**values), folder, "all")
     assert message in str(raised.value)
     assert not folder.exists()
+
+
+def test_data_that_cannot_be_used_claim_no_folder(tmp_path, monkeypatch):
+    simulate = phantom.simulate_study
+
+    def broken(patient, *, seed):
+        study = simulate(patient, seed=seed)
+        if patient == "phantom_002":
+            study.image[0, 0, 0] = np.nan
+            return dataclasses.replace(study)
+        return study
+
+    monkeypatch.setattr(phantom, "simulate_study", broken)
+    values: dict[str, Any] = {"data.phantom_patients": 4, "folds.k": 0}
+    with pytest.raises(InputError, match="phantom_002: 1 NaN or infinite voxels"):
+        main.run(load_config(**values), tmp_path, "prepare")
+    # The mend that the message names works in the same folder.
+    values["data.patients"] = ("phantom_001", "phantom_003", "phantom_004")
+    main.run(load_config(**values), tmp_path, "prepare")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
@@ -142,4 +168,4 @@ def test_patients_without_contours_are_prepared_but_not_trained_on(tmp_path):
 
 def test_a_missing_gpu_is_no_silent_fallback():
     with pytest.raises(InputError, match="require_gpu is set but JAX sees"):
-        main.start_jax(0, require_gpu=True)
+        main.start_jax(2, require_gpu=True)

@@ -59,8 +59,8 @@ def fitted(tmp_path_factory):
 
 
 def test_a_member_equals_its_single_run(fitted, tmp_path):
-    variables, _, history = fitted
-    alone, _, own = fit(
+    variables, _, history, _ = fitted
+    alone, _, own, _ = fit(
         tmp_path,
         ENet(),
         RECIPE,
@@ -75,6 +75,15 @@ def test_a_member_equals_its_single_run(fitted, tmp_path):
         np.testing.assert_allclose(ours[0], theirs[2], atol=1e-5)
     losses = [row["loss"] for row in history if row["fold"] == 1]
     np.testing.assert_allclose([row["loss"] for row in own], losses, rtol=1e-5)
+
+
+def test_members_fill_up_any_number_of_devices_and_come_back():
+    mesh = ensemble.member_mesh(5)
+    assert mesh.size == 2
+    tree = {"a": np.arange(10).reshape(5, 2), "b": np.arange(5, dtype=np.float32)}
+    spread = ensemble.put_members(tree, mesh)
+    assert spread["b"].tolist() == [0, 1, 2, 3, 4, 4]
+    jax.tree.map(np.testing.assert_array_equal, ensemble.take_members(spread, 5), tree)
 
 
 def test_members_differ_by_fold_and_by_seed(fitted):
@@ -104,7 +113,7 @@ def test_restored_networks_equal_those_in_memory(fitted, tmp_path):
 def test_stopping_and_going_on_ends_where_a_straight_run_ends(
     fitted, tmp_path, monkeypatch
 ):
-    variables, chosen, history = fitted
+    variables, chosen, history, _ = fitted
     arguments = {
         "data": toy(),
         "folds": FOLDS,
@@ -121,7 +130,7 @@ def test_stopping_and_going_on_ends_where_a_straight_run_ends(
         with pytest.raises(Stopped) as stopped:
             fit(tmp_path, ENet(), RECIPE, **arguments)
     assert stopped.value.args == (signal.SIGTERM,)
-    again, chosen_again, history_again = fit(tmp_path, ENet(), RECIPE, **arguments)
+    again, chosen_again, history_again, _ = fit(tmp_path, ENet(), RECIPE, **arguments)
     assert chosen_again == chosen
     assert history_again == history
     jax.tree.map(np.testing.assert_array_equal, again, variables)
