@@ -77,11 +77,8 @@ def _loaded_config() -> Any:
     if config is None:
         raise InputError(f"--config is missing; expected one {example}")
     try:
-        _ = config.protocol
-    except (
-        AttributeError,
-        OSError,
-    ) as error:  # a file that failed to load says so here
+        _ = config.protocol  # a file that failed to load says so here
+    except (AttributeError, OSError) as error:
         name = config_flags.get_config_filename(flags.FLAGS["config"])
         raise InputError(
             f"--config={name}: {error.__cause__ or error}; expected one {example}"
@@ -276,15 +273,21 @@ def _labelled(workdir: Path) -> dataset.Slices:
     return slices.take(slices.labelled)
 
 
+def _trained(workdir: Path, slices: dataset.Slices) -> tuple[Any, Any]:
+    """Returns the checkpoint, after a check that it was trained on these slices."""
+    variables, metadata = checkpoint.load(workdir / "checkpoint")
+    if metadata["data_hash"] != slices.data_hash:
+        raise InputError(
+            f"{workdir / 'checkpoint'} was trained on other data than are prepared now;"
+            " choose another --workdir"
+        )
+    return variables, metadata
+
+
 def _train(config: Any, workdir: Path) -> None:
     slices = _labelled(workdir)
     if (workdir / "checkpoint").is_dir():
-        _, metadata = checkpoint.load(workdir / "checkpoint")
-        if metadata["data_hash"] != slices.data_hash:
-            raise InputError(
-                f"{workdir / 'checkpoint'} was trained on other data than are prepared"
-                " now; choose another --workdir"
-            )
+        _trained(workdir, slices)
         _log.info("training has finished before")
         return
     folds = _split(config, slices)
@@ -322,12 +325,7 @@ def _train(config: Any, workdir: Path) -> None:
 
 def _evaluate(config: Any, workdir: Path) -> None:
     slices = _labelled(workdir)
-    variables, metadata = checkpoint.load(workdir / "checkpoint")
-    if metadata["data_hash"] != slices.data_hash:
-        raise InputError(
-            f"{workdir / 'checkpoint'} was trained on other data than are prepared now;"
-            " choose another --workdir"
-        )
+    variables, metadata = _trained(workdir, slices)
     folds = _split(config, slices)
     members, seeds = metadata["members"], list(config.folds.seeds)
     tests = [folds[member["fold"]].test for member in members]

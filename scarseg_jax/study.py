@@ -19,7 +19,7 @@ class Study:
       myocardium: (Z, Y, X) bool, the LV myocardium including any scar; None where
         the study has no contours.
       scar: (Z, Y, X) bool, infarct and no-reflow; None where the study has none.
-      files: What the study was read from, for the data hash; empty for the phantom.
+      files: What the study was read from, for messages; empty for the phantom.
 
     Raises:
       InputError: If the arrays do not agree or hold values no scanner gives.

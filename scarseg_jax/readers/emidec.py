@@ -8,8 +8,6 @@ diag(-1, -1, 1).
 import enum
 from pathlib import Path
 
-import numpy as np
-
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import nifti
 from scarseg_jax.study import Study
@@ -57,19 +55,11 @@ def read_study(path: Path, patient: str) -> Study:
     Raises:
       InputError: If a file is missing, damaged, or its labels are unknown.
     """
-    files = image_path, *contours = list_files(path, patient)
-    image, grid = nifti.read_volume(image_path, spacing_from="pixdim")
-    if not contours:
-        return Study(patient, image, grid.spacing_zyx_mm, files=files)
-    labels_path = contours[0]
-    labels, labels_grid = nifti.read_labels(labels_path, spacing_from="pixdim")
-    nifti.check_same_grid(image_path, grid, labels_path, labels_grid)
-    nifti.check_labels(labels_path, labels, Label)
-    return Study(
+    return nifti.read_study(
         patient,
-        image,
-        grid.spacing_zyx_mm,
-        myocardium=np.isin(labels, MYOCARDIUM),
-        scar=np.isin(labels, SCAR),
-        files=files,
+        list_files(path, patient),
+        known=Label,
+        myocardium=MYOCARDIUM,
+        scar=SCAR,
+        spacing_from="pixdim",
     )

@@ -6,8 +6,6 @@
 import enum
 from pathlib import Path
 
-import numpy as np
-
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import nifti
 from scarseg_jax.study import Study
@@ -58,21 +56,12 @@ def read_study(path: Path, patient: str) -> Study:
     Raises:
       InputError: If a file is missing, damaged, or its labels are unknown.
     """
-    files = image_path, *contours = list_files(path, patient)
-    image, grid = nifti.read_volume(image_path)
-    if not contours:
-        return Study(patient, image, grid.spacing_zyx_mm, files=files)
-    labels_path = contours[0]
-    labels, labels_grid = nifti.read_labels(labels_path)
-    nifti.check_same_grid(image_path, grid, labels_path, labels_grid)
-    nifti.check_labels(labels_path, labels, Label)
-    return Study(
+    return nifti.read_study(
         patient,
-        image,
-        grid.spacing_zyx_mm,
-        myocardium=np.isin(labels, MYOCARDIUM),
-        scar=labels == Label.SCAR,
-        files=files,
+        list_files(path, patient),
+        known=Label,
+        myocardium=MYOCARDIUM,
+        scar=(Label.SCAR,),
     )
 
 

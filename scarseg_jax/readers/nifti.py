@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from scarseg_jax.errors import InputError
+from scarseg_jax.study import Study
 
 _log = logging.getLogger(__name__)
 # No clinical short-axis stack comes near; a header that claims more is refused before
@@ -99,6 +101,46 @@ def read_labels(path: Path, *, spacing_from: str = "affine") -> tuple[np.ndarray
             " map: was it interpolated or is it the image?"
         )
     return grid.to_zyx(labels.astype(np.int32)), grid
+
+
+def read_study(
+    patient: str,
+    files: tuple[Path, ...],
+    *,
+    known: type[enum.IntEnum],
+    myocardium: Sequence[int],
+    scar: Sequence[int],
+    spacing_from: str = "affine",
+) -> Study:
+    """Returns the study of an image and, where there is one, its label map.
+
+    Args:
+      patient: Its name.
+      files: The image's, and the label map's if there is one.
+      known: The layout's labels.
+      myocardium: Those of the myocardium, scar included.
+      scar: Those of the scar.
+      spacing_from: As in `read_volume`.
+
+    Raises:
+      InputError: If a file is missing, damaged, or its labels are unknown.
+    """
+    image_path, *contours = files
+    image, grid = read_volume(image_path, spacing_from=spacing_from)
+    if not contours:
+        return Study(patient, image, grid.spacing_zyx_mm, files=files)
+    labels_path = contours[0]
+    labels, labels_grid = read_labels(labels_path, spacing_from=spacing_from)
+    check_same_grid(image_path, grid, labels_path, labels_grid)
+    check_labels(labels_path, labels, known)
+    return Study(
+        patient,
+        image,
+        grid.spacing_zyx_mm,
+        myocardium=np.isin(labels, myocardium),
+        scar=np.isin(labels, scar),
+        files=files,
+    )
 
 
 def check_same_grid(path: Path, grid: Grid, other_path: Path, other: Grid) -> None:
