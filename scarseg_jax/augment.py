@@ -14,3 +14,10 @@ def apply_symmetry(image: jax.Array, symmetry: jax.Array) -> jax.Array:
     image = jnp.where(symmetry & 1, image[::-1], image)
     image = jnp.where(symmetry & 2, image[:, ::-1], image)
     return jnp.where(symmetry & 4, jnp.swapaxes(image, 0, 1), image)
+
+
+def undo_symmetry(image: jax.Array, symmetry: jax.Array) -> jax.Array:
+    """Returns the (H, H, ...) image that `apply_symmetry` was given."""
+    image = jnp.where(symmetry & 4, jnp.swapaxes(image, 0, 1), image)
+    image = jnp.where(symmetry & 2, image[:, ::-1], image)
+    return jnp.where(symmetry & 1, image[::-1], image)

@@ -1,6 +1,9 @@
-"""Two runs on the same slices, compared as the paper compares its protocols.
+"""Runs on the same slices, compared as the paper compares its protocols.
 
-python -m scarseg_jax.compare DIR1 DIR2
+python -m scarseg_jax.compare DIR1 DIR2 [DIR3 ...]
+
+Each of the others is compared with the first; with several, p is corrected by Holm.
+A baseline is a run too: WORKDIR/baselines/METHOD.
 """
 
 import argparse
@@ -8,45 +11,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.evaluate import ORACLE_WARNING, read_summary, read_table, write_text
+from scarseg_jax.statistics import holm, wilcoxon
 
 ALPHA = 0.05  # paper, section 3.2
 ZEROS = "pairs without a difference are left out (Wilcoxon's own treatment)"
-
-
-def wilcoxon(first: np.ndarray, second: np.ndarray) -> dict:
-    """Returns the paired Wilcoxon signed-rank test of two runs' DSC.
-
-    Differences, second less first, are rounded to 1e-12 before they are ranked, so
-    that equal ones tie. Pairs without a difference are left out; with none left, p
-    is 1. The test has two sides; SciPy counts p exactly for few pairs and takes the
-    normal approximation for many.
-
-    Args:
-      first: (n,) of one run.
-      second: (n,) of the other, in the same order.
-    """
-    difference = np.round(second - first, 12)
-    different = difference[difference != 0]
-    result = {
-        "n": len(first),
-        "n_different": len(different),
-        "median_first": float(np.median(first)),
-        "median_second": float(np.median(second)),
-        "median_difference": float(np.median(difference)),
-        "statistic": 0.0,
-        "p": 1.0,
-    }
-    if different.size:
-        test: Any = stats.wilcoxon(different)
-        result |= {"statistic": float(test.statistic), "p": float(test.pvalue)}
-    return result
 
 
 def compare(first: Path, second: Path) -> dict:
@@ -81,8 +54,50 @@ def compare(first: Path, second: Path) -> dict:
     return result
 
 
+def compare_all(first: Path, others: Sequence[Path]) -> list[dict]:
+    """Returns `compare` of the first run with each other, and "p_holm" beside "p".
+
+    Holm's correction is over the other runs, for slices and for patients apart.
+
+    Raises:
+      InputError: As `compare`.
+    """
+    results = [compare(first, other) for other in others]
+    for unit in ("slices", "patients"):
+        corrected = holm([result[unit]["p"] for result in results])
+        for result, p in zip(results, corrected, strict=True):
+            result[unit]["p_holm"] = p
+    return results
+
+
+def overview(results: Sequence[dict]) -> str:
+    """Returns several comparisons with one run as a table."""
+    first = results[0]["first"]
+    width = max(len(r["second"]["directory"]) for r in results)
+    lines = [
+        "first: {directory} (Protocol {protocol}, {variant})".format(**first),
+        f"{'second':{width}}  median DSC, %, and p by slices         by patients",
+        f"{'':{width}}" + 2 * "   first second        p   p Holm",
+    ]
+    for result in results:
+        cells = "".join(
+            f"{100 * r['median_first']:8.2f}{100 * r['median_second']:7.2f}"
+            f"{r['p']:9.2g}{r['p_holm']:9.2g}"
+            for r in (result["slices"], result["patients"])
+        )
+        lines.append(f"{result['second']['directory']:{width}}{cells}")
+    runs = [first, *(r["second"] for r in results)]
+    lines += [
+        f"{run['directory']}: {ORACLE_WARNING}"
+        for run in runs
+        if run["selection"] == "oracle"
+    ]
+    test = "Wilcoxon signed-rank test, two-sided; "
+    return "\n".join([*lines, f"{test}{results[0]['zeros']}; Holm over the runs"])
+
+
 def table(result: dict) -> str:
-    """Returns the comparison as text."""
+    """Returns the comparison of two runs as text."""
     lines = []
     for order in ("first", "second"):
         run = "{directory} (Protocol {protocol}, {variant})".format(**result[order])
@@ -113,33 +128,36 @@ def table(result: dict) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compares two runs; returns the exit code."""
+    """Compares runs; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m scarseg_jax.compare",
-        description="Wilcoxon signed-rank test on the DSC of two runs on the same"
-        " slices, over slices and over patients with scar.",
+        description="Wilcoxon signed-rank test on the DSC of runs on the same slices,"
+        " over slices and over patients with scar, with Holm's correction for several.",
         epilog="Exit code 2 means that the runs cannot be compared.",
     )
     parser.add_argument("first", type=Path, help="--workdir of a finished run")
-    parser.add_argument("second", type=Path, help="--workdir of another")
+    parser.add_argument(
+        "others", type=Path, nargs="+", help="of others, or WORKDIR/baselines/METHOD"
+    )
     parser.add_argument(
         "--output", type=Path, metavar="FILE.json", help="also write the result there"
     )
     given = parser.parse_args(arguments)
     try:
-        result = compare(given.first, given.second)
+        results = compare_all(given.first, given.others)
         if given.output:
-            _save(given.output, result)
+            _save(given.output, results)
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.write(table(result) + "\n")
+    text = table(results[0]) if len(results) == 1 else overview(results)
+    sys.stdout.write(text + "\n")
     return 0
 
 
-def _save(path: Path, result: dict) -> None:
+def _save(path: Path, results: list[dict]) -> None:
     try:
-        write_text(path, json.dumps(result, indent=1))
+        write_text(path, json.dumps(results, indent=1))
     except OSError as error:
         raise InputError(
             f"--output={path}: cannot write there ({error.strerror}); choose a file in"

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 # Raise this when the preparation computes something else from the same inputs.
 PREPARATION = 2
 _SPLIT = "slices"
-_VERSION = "1.1.0"  # of the columns that are stored
+_VERSION = "1.2.0"  # of the columns that are stored
 _HOME = f"lge_slices/{_VERSION}"  # TFDS makes it in one piece, or not at all
 
 
@@ -45,6 +45,7 @@ class Slices:
       labelled: (N,) bool, whether the patient has contours.
       contained: (N,) bool, whether the crop holds the slice's whole myocardium.
       centre_px: (N, 2) float32, the crop's centre (y, x) on the patient's slice.
+      spacing_mm: (N, 3) float32, voxel spacing (z, y, x) of the patient's stack.
       side_mm: (N,) float32, the length of the crop's sides.
       pixel_mm: (N,) float32, pixel size of the crop.
       data_hash: Of the inputs and settings.
@@ -59,6 +60,7 @@ class Slices:
     labelled: np.ndarray
     contained: np.ndarray
     centre_px: np.ndarray
+    spacing_mm: np.ndarray
     side_mm: np.ndarray
     pixel_mm: np.ndarray
     data_hash: str
@@ -164,6 +166,7 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
             "labelled": scalar(np.uint8),
             "contained": scalar(np.uint8),
             "centre_px": tensor(shape=(2,), dtype=np.float32),
+            "spacing_mm": tensor(shape=(3,), dtype=np.float32),
             "side_mm": scalar(np.float32),
             "pixel_mm": scalar(np.float32),
         }
@@ -202,6 +205,7 @@ def slice_examples(study: Study, protocol: int) -> Iterator[dict]:
             "labelled": int(study.scar is not None),
             "contained": int(crop.contains(box, myocardium[z])),
             "centre_px": np.array(box.centre_px, np.float32),
+            "spacing_mm": np.array(study.spacing_mm, np.float32),
             "side_mm": box.side_mm,
             "pixel_mm": box.side_mm / crop.SIZE,
         }

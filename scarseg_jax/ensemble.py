@@ -114,7 +114,12 @@ def put_shared(tree, mesh: Mesh):
 
 
 def predict_members(
-    model: nn.Module, variables: dict, images: np.ndarray, wanted: np.ndarray
+    model: nn.Module,
+    variables: dict,
+    images: np.ndarray,
+    wanted: np.ndarray,
+    *,
+    symmetries: bool,
 ) -> np.ndarray:
     """Returns what each member says of the images wanted of it.
 
@@ -123,14 +128,16 @@ def predict_members(
       variables: Leading axis M.
       images: (N, H, W, 1).
       wanted: (M, n) indices of images.
+      symmetries: Whether to average over the square's 8 symmetries.
 
     Returns:
       (M, n, H, W) float32 probabilities of scar.
     """
     mesh = member_mesh(len(wanted))
+    answer = train.predict_symmetric if symmetries else train.predict
 
     def predict(own, indices, images):
-        return train.predict(model, own, images[indices], PREDICT_BATCH)
+        return answer(model, own, images[indices], PREDICT_BATCH)
 
     run = map_members(predict, mesh, shared=(False, False, True))
     probability = run(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scarseg_jax import clinical
 from scarseg_jax.errors import InputError
 from scarseg_jax.metrics import Counts, count, failures, patients_dice, spread
 
@@ -31,25 +32,29 @@ ORACLE_WARNING = "best epoch chosen on the test patients (oracle): not a result"
 _METRICS = ("acc", "se", "sp", "dsc")
 _COUNTED = ("tp", "fp", "fn", "tn", *_METRICS, "true_px", "predicted_px")
 SLICE_COLUMNS = ("patient", "slice", "fold", "seed", *_COUNTED)
-PATIENT_COLUMNS = ("patient", "fold", "seed", "slices", "scar_slices", *_COUNTED)
-HISTORY_COLUMNS = ("fold", "seed", "epoch", "learning_rate", "loss", "validation_dsc")
+PATIENT_COLUMNS = (
+    *("patient", "fold", "seed", "slices", "scar_slices"),
+    *(*_COUNTED, *clinical.MEASURES),
+)
+_LEARNT = ("learning_rate", "loss", "threshold", "validation_dsc", "test_dsc")
+HISTORY_COLUMNS = ("fold", "seed", "epoch", *_LEARNT)
 _TABLES = {
     "slices.csv": SLICE_COLUMNS,
     "patients.csv": PATIENT_COLUMNS,
     "history.csv": HISTORY_COLUMNS,
 }
 _ARCHIVED = ("patient", "slice", "crop", "myocardium", "scar", "pixel_mm")
-_FRACTIONAL = {*_METRICS, "learning_rate", "loss", "validation_dsc"}
+_FRACTIONAL = {*_METRICS, *_LEARNT, *clinical.MEASURES}
 
 
 def evaluate(
     directory: Path,
     slices: "Slices",
-    probability: np.ndarray,
+    called: np.ndarray,
     *,
+    probability: np.ndarray | None = None,
     fold: np.ndarray,
     seeds: Sequence[int],
-    threshold: float,
     about: Mapping,
 ) -> dict:
     """Writes slices.csv, patients.csv, summary.json and predictions.npz.
@@ -57,11 +62,11 @@ def evaluate(
     Args:
       directory: Where to.
       slices: The N slices that were tested.
-      probability: (seeds, N, 64, 64) of scar, each from a network that did not train
-        on the slice's patient.
+      called: (seeds, N, 64, 64) bool, what was called scar, each by a network that
+        did not train on the slice's patient.
+      probability: (seeds, N, 64, 64) of scar; None for a method that gives none.
       fold: (N,) the fold that tested each slice.
       seeds: Of the first axis.
-      threshold: From which probability a pixel is called scar.
       about: What else the summary says of the run.
 
     Returns:
@@ -70,25 +75,32 @@ def evaluate(
     Raises:
       InputError: If a probability is NaN, which would pass for background.
     """
-    if np.isnan(probability).any():
+    if probability is not None and np.isnan(probability).any():
         raise InputError(
             "some of the networks' probabilities are NaN, so their training diverged;"
             " train in a new --workdir with a lower train.learning_rate"
         )
-    counts = count(probability >= threshold, slices.scar)
+    counts = count(called, slices.scar)
+    measures = clinical.measure_patients(slices, called)
     summary = {
         **about,
-        "threshold": threshold,
         "folds": len(np.unique(fold)),
         "seeds": list(seeds),
         "empty_mask_rule": EMPTY_MASK_RULE,
         "pooling_rule": POOLING_RULE,
         **summarise(slices, counts),
+        **clinical.describe(slices, counts, measures, probability),
     }
+    if probability is not None:
+        at_half = summarise(slices, count(probability >= 0.5, slices.scar))
+        summary["at_half"] = {
+            key: at_half[key] for key in ("table1", "failures", "patients_dsc")
+        }
     named = {"patient": slices.patient, "slice": slices.slice, "fold": fold}
     by_slice = _rows(named, seeds, counts)
-    by_patient = _rows(_patients(slices, fold), seeds, counts.pooled(slices.patient))
-    archive = _archive(slices, probability, fold, threshold)
+    patients, pooled = _patients(slices, fold), counts.pooled(slices.patient)
+    by_patient = _rows(patients, seeds, pooled, measures)
+    archive = _archive(slices, called, probability, fold)
     directory.mkdir(parents=True, exist_ok=True)
     write_text(directory / "slices.csv", _csv(SLICE_COLUMNS, by_slice))
     write_text(directory / "patients.csv", _csv(PATIENT_COLUMNS, by_patient))
@@ -161,6 +173,16 @@ def headline(summary: Mapping) -> str:
         lines.append(f"  3-D Dice: {dice['mean']:.3f}{deviation} ({patients})")
     inside = tally.format(**summary["myocardium_in_crop"])
     return "\n".join([*lines, f"  whole myocardium in the crop: {inside} slices"])
+
+
+def one_line(name: str, summary: Mapping) -> str:
+    """Returns the headline figures as one line of a table of methods."""
+    dsc, dice = summary["table1"]["dsc"], summary["patients_dsc"]
+    missed, false = (summary["failures"][k]["slices"] for k in ("missed", "false"))
+    figures = "no scar"
+    if dsc["n"]:
+        figures = f"DSC {100 * dsc['median']:5.1f} %  3-D Dice {dice['mean']:.3f}"
+    return f"{name:10} {figures}  missed {missed:3}  false {false:3}"
 
 
 def write_history(directory: Path, history: Iterable[Mapping]) -> None:
@@ -261,7 +283,10 @@ def _patients(slices: "Slices", fold: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _rows(
-    named: Mapping[str, np.ndarray], seeds: Sequence[int], counts: Counts
+    named: Mapping[str, np.ndarray],
+    seeds: Sequence[int],
+    counts: Counts,
+    more: Mapping[str, np.ndarray] | None = None,
 ) -> list[dict]:
     """Returns one row for each seed and slice, or patient, seed by seed."""
     measured = {
@@ -272,6 +297,7 @@ def _rows(
         "dsc": counts.dice,
         "true_px": counts.true_px,
         "predicted_px": counts.predicted_px,
+        **(more or {}),
     }
     columns = {
         **{name: np.tile(column, len(seeds)) for name, column in named.items()},
@@ -296,15 +322,16 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping]) -> str:
 
 
 def _archive(
-    slices: "Slices", probability: np.ndarray, fold: np.ndarray, threshold: float
+    slices: "Slices",
+    called: np.ndarray,
+    probability: np.ndarray | None,
+    fold: np.ndarray,
 ) -> bytes:
-    """Returns the content of predictions.npz."""
-    mean = probability.mean(axis=0)
-    # Rounding to float16 must not lift a pixel to the threshold.
-    below = np.nextafter(np.float16(threshold), np.float16(0))
-    half = mean.astype(np.float16)
-    half = np.where(mean >= threshold, half, np.minimum(half, below))
-    stream = io.BytesIO()
+    """Returns the content of predictions.npz: of several seeds, the majority."""
     kept = {name: getattr(slices, name) for name in _ARCHIVED}
-    np.savez_compressed(stream, **kept, fold=fold, probability=half)
+    kept |= {"fold": fold, "called": called.mean(axis=0) > 0.5}
+    if probability is not None:
+        kept["probability"] = probability.mean(axis=0).astype(np.float16)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **kept)
     return stream.getvalue()

@@ -191,13 +191,13 @@ class _Epochs:
         zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), variables)
         _, self.unpack = train.pack(zeros)
         self.data = ensemble.put_shared(data, mesh)
-        selection = [
-            folds[m.fold].test
-            if recipe.selection == "oracle"
-            else folds[m.fold].validation
-            for m in members
+        self.watched = [
+            ensemble.put_members(padded(slices), mesh)
+            for slices in (
+                [folds[m.fold].validation for m in members],
+                [folds[m.fold].test for m in members],
+            )
         ]
-        self.selected = ensemble.put_members(padded(selection), mesh)
         self.steps = max(
             steps_per_epoch(fold.train, batch_size=recipe.batch_size) for fold in folds
         )
@@ -209,7 +209,7 @@ class _Epochs:
         self.compiled = ensemble.map_members(
             self._member_epoch(),
             mesh,
-            shared=(False, False, False, True, True),
+            shared=(False, False, False, False, True, True),
             donate=True,
         )
 
@@ -260,7 +260,7 @@ class _Epochs:
         )
         tables = ensemble.put_members(tables, self.mesh)
         number = np.float32(epoch)
-        state, metrics = self.compiled(state, tables, self.selected, number, self.data)
+        state, metrics = self.compiled(state, tables, *self.watched, number, self.data)
         return state, jax.device_get(metrics)
 
     def records(self, metrics: dict, epoch: int) -> list[dict]:
@@ -271,7 +271,9 @@ class _Epochs:
                 "epoch": epoch + 1,
                 "learning_rate": float(metrics["learning_rate"][i]),
                 "loss": float(metrics["loss"][i]),
+                "threshold": float(metrics["threshold"][i]),
                 "validation_dsc": float(metrics["validation_dice"][i]),
+                "test_dsc": float(metrics["test_dice"][i]),
             }
             for i, member in enumerate(self.members)
         ]

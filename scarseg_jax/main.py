@@ -8,6 +8,7 @@ configuration file, where each is explained, can be overridden as above.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import functools
 import importlib.metadata
@@ -27,7 +28,16 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from scarseg_jax import checkpoint, dataset, ensemble, evaluate, phantom, train
+from scarseg_jax import (
+    baselines,
+    checkpoint,
+    dataset,
+    decide,
+    ensemble,
+    evaluate,
+    phantom,
+    train,
+)
 from scarseg_jax.enet import LAYOUTS, ENet
 from scarseg_jax.errors import InputError
 from scarseg_jax.fit import Member, Recipe, Stopped, fit
@@ -36,7 +46,7 @@ from scarseg_jax.readers import emidec, folder, myops
 from scarseg_jax.report import write_report
 from scarseg_jax.study import Study
 
-_MODES = ("all", "prepare", "train", "evaluate", "report")
+_MODES = ("all", "prepare", "train", "evaluate", "baselines", "report")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, such as configs/protocol2.py."
 )
@@ -109,6 +119,8 @@ def run(config: Any, workdir: Path, mode: str) -> None:
             _train(config, workdir)
         if mode in ("all", "evaluate"):
             _evaluate(config, workdir)
+        if mode == "baselines":
+            _evaluate_baselines(config, workdir)
         if mode in ("all", "report"):
             write_report(workdir / "results", workdir / "report.html")
             sys.stdout.write(f"report: {workdir / 'report.html'}\n")
@@ -125,12 +137,20 @@ def _check(config: Any) -> None:
             raise InputError(
                 f"{key} is {value!r}; expected one of {', '.join(map(str, known))}"
             )
-    if not 0 < config.threshold < 1:
-        raise InputError(f"threshold is {config.threshold}; expected between 0 and 1")
+    if not 0 <= config.threshold < 1:
+        raise InputError(
+            f"threshold is {config.threshold}; expected between 0 and 1, or 0 to choose"
+            " it on validation patients"
+        )
     seeds = config.folds.seeds
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise InputError(
             f"folds.seeds is {seeds}; expected different whole numbers such as (0, 1)"
+        )
+    if not config.baselines.min_area_mm2 >= 0:
+        raise InputError(
+            f"baselines.min_area_mm2 is {config.baselines.min_area_mm2}; expected 0 or"
+            " more"
         )
     for key, value, least in (
         ("folds.seed", config.folds.seed, 0),
@@ -210,7 +230,8 @@ def _claimed(workdir: Path) -> Iterator[None]:
 def _settings_for(workdir: Path, config: Any) -> dict:
     """Returns what decides the results, after a check that the folder's are the same."""
     settings = json.loads(config.to_json_best_effort())
-    for key in ("devices", "require_gpu"):  # where to compute changes no result
+    # Where to compute changes no result, and the baselines' are beside the run's.
+    for key in ("devices", "require_gpu", "baselines"):
         del settings[key]
     kept = workdir / _SETTINGS
     if kept.is_file() and (before := json.loads(kept.read_text())) != settings:
@@ -304,13 +325,20 @@ def _train(config: Any, workdir: Path) -> None:
         data_hash=slices.data_hash,
     )
     evaluate.write_history(workdir / "results", fitted.history)
+    decisions = _decide(config, slices, folds, members, fitted.variables)
     metadata = {
         "config": json.loads(config.to_json_best_effort()),
         "preparation": dataset.PREPARATION,
         "data_hash": slices.data_hash,
         "members": [
-            {**m, "test_patients": sorted(set(slices.patient[folds[m["fold"]].test]))}
-            for m in fitted.chosen
+            {
+                **chosen,
+                **dataclasses.asdict(decision),
+                "test_patients": sorted(
+                    set(slices.patient[folds[chosen["fold"]].test])
+                ),
+            }
+            for chosen, decision in zip(fitted.chosen, decisions, strict=True)
         ],
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "machine": {
@@ -321,6 +349,39 @@ def _train(config: Any, workdir: Path) -> None:
         "training_seconds": round(fitted.seconds, 1),
     }
     checkpoint.save(workdir / "checkpoint", fitted.variables, metadata)
+
+
+def _predict(config: Any, slices: dataset.Slices, variables: Any, which) -> list:
+    """Returns each member's (n, 64, 64) probabilities for its own slice indices."""
+    predicted = ensemble.predict_members(
+        ENet(variant=config.model.variant),
+        variables,
+        slices.image,
+        padded(which),
+        symmetries=config.symmetries,
+    )
+    answers = [p[: len(own)] for p, own in zip(predicted, which, strict=True)]
+    if config.protocol == 2:  # as `predict_volume` does: nothing outside was looked at
+        answers = [
+            p * slices.myocardium[i] for p, i in zip(answers, which, strict=True)
+        ]
+    return answers
+
+
+def _decide(config, slices, folds, members, variables) -> list[decide.Decision]:
+    """Returns when each member calls scar."""
+    if config.threshold:
+        return [decide.Decision(config.threshold)] * len(members)
+    if config.train.selection == "oracle":
+        which = [folds[member.fold].test for member in members]
+    else:
+        which = [folds[member.fold].validation for member in members]
+    answers = _predict(config, slices, variables, which)
+    area_mm2 = slices.pixel_mm**2
+    return [
+        decide.choose(answer, slices.scar[own], area_mm2[own])
+        for answer, own in zip(answers, which, strict=True)
+    ]
 
 
 def _evaluate(config: Any, workdir: Path) -> None:
@@ -335,32 +396,75 @@ def _evaluate(config: Any, workdir: Path) -> None:
                 f"{workdir / 'checkpoint'}: fold {member['fold']} held out other patients"
                 " than this version's split; evaluate with the version it names"
             )
-    predicted = ensemble.predict_members(
-        ENet(variant=config.model.variant), variables, slices.image, padded(tests)
-    )
     probability = np.zeros((len(seeds), *slices.scar.shape), np.float32)
+    called = np.zeros(probability.shape, bool)
     fold = np.zeros(len(slices.slice), int)
-    for member, test, values in zip(members, tests, predicted, strict=True):
-        probability[seeds.index(member["seed"]), test] = values[: len(test)]
+    answers = _predict(config, slices, variables, tests)
+    for member, test, answer in zip(members, tests, answers, strict=True):
+        seed = seeds.index(member["seed"])
+        decision = decide.Decision(member["threshold"], member["min_area_mm2"])
+        probability[seed, test] = answer
+        called[seed, test] = decide.call_scar(
+            answer, slices.pixel_mm[test] ** 2, decision
+        )
         fold[test] = member["fold"]
-    if config.protocol == 2:  # as `predict` does: nothing outside was looked at
-        probability *= slices.myocardium
     summary = evaluate.evaluate(
         workdir / "results",
         slices,
-        probability,
+        called,
+        probability=probability,
         fold=fold,
         seeds=seeds,
-        threshold=config.threshold,
         about={
             "protocol": config.protocol,
             "variant": config.model.variant,
             "source": config.data.source,
             "selection": config.train.selection,
+            "symmetries": config.symmetries,
+            "decisions": [
+                {k: m[k] for k in ("fold", "seed", "threshold", "min_area_mm2")}
+                for m in members
+            ],
             "provenance": {k: v for k, v in metadata.items() if k != "members"},
         },
     )
     sys.stdout.write(evaluate.headline(summary) + "\n")
+
+
+def _evaluate_baselines(config: Any, workdir: Path) -> None:
+    """Writes the results of the methods without training, one folder each."""
+    slices = _labelled(workdir)
+    if not slices.myocardium.any():
+        raise InputError(
+            "no patient has a contoured myocardium, inside which the baselines look; add"
+            " the myocardium's masks"
+        )
+    fold = np.zeros(len(slices.slice), int)
+    for number, split in enumerate(_split(config, slices)):
+        fold[split.test] = number
+    for name, method in baselines.METHODS.items():
+        called = baselines.find_scar(
+            method,
+            slices.crop,
+            slices.myocardium,
+            slices.pixel_mm,
+            min_area_mm2=config.baselines.min_area_mm2,
+        )
+        summary = evaluate.evaluate(
+            workdir / "baselines" / name.replace(" ", "_") / "results",
+            slices,
+            called[None],
+            fold=fold,
+            seeds=[0],
+            about={
+                "protocol": 2,
+                "variant": name,
+                "source": config.data.source,
+                "selection": "none",
+                "min_area_mm2": config.baselines.min_area_mm2,
+            },
+        )
+        sys.stdout.write(evaluate.one_line(name, summary) + "\n")
 
 
 def start_jax(devices: int, require_gpu: bool) -> None:

@@ -7,6 +7,7 @@ Protocol 2 needs the myocardium, Protocol 1 does not. The mask has the input's o
 and affine; OUTPUT with the ending .json says what it was made with.
 """
 
+import dataclasses
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from scarseg_jax import checkpoint, crop, dataset, ensemble, evaluate
+from scarseg_jax import checkpoint, crop, dataset, decide, ensemble, evaluate
 from scarseg_jax.enet import ENet
 from scarseg_jax.errors import InputError
 from scarseg_jax.localise import find_left_ventricle
@@ -32,7 +33,9 @@ _MYOCARDIUM = flags.DEFINE_string("myocardium", None, "Its myocardium, for Proto
 _OUTPUT = flags.DEFINE_string("output", None, "Where the scar mask goes.")
 _FOLDS = flags.DEFINE_list("folds", [], "Networks of these folds only; empty: all.")
 _SEEDS = flags.DEFINE_list("seeds", [], "Networks of these seeds only; empty: all.")
-_THRESHOLD = flags.DEFINE_float("threshold", None, "Probability; default: the run's.")
+_THRESHOLD = flags.DEFINE_float(
+    "threshold", None, "Probability from which scar is called; default: the run's."
+)
 _SPACING = flags.DEFINE_enum(
     "spacing",
     None,
@@ -91,7 +94,8 @@ def predict_file(
       myocardium_path: NIfTI mask; required by Protocol 2.
       folds: Members of these folds; empty takes all.
       seeds: Members of these seeds; empty takes all.
-      threshold: Probability from which a pixel is scar; None takes the run's.
+      threshold: Probability from which a pixel is scar, of any area; None takes the
+        mean of what the networks' validation patients chose.
       spacing_from: As in `nifti.read_volume`; None takes what the run's source uses.
 
     Raises:
@@ -141,10 +145,20 @@ def predict_file(
     variables = jax.tree.map(lambda leaf: leaf[np.array(chosen)], variables)
     model = ENet(variant=config["model"]["variant"])
     probability = predict_volume(
-        model, variables, image, grid.spacing_zyx_mm, myocardium
+        model,
+        variables,
+        image,
+        grid.spacing_zyx_mm,
+        myocardium,
+        symmetries=config["symmetries"],
     )
-    threshold = config["threshold"] if threshold is None else threshold
-    scar = probability >= threshold
+    own = [
+        decide.Decision(members[i]["threshold"], members[i]["min_area_mm2"])
+        for i in chosen
+    ]
+    decision = decide.mean(own) if threshold is None else decide.Decision(threshold)
+    pixel_mm2 = np.full(len(image), np.prod(grid.spacing_zyx_mm[1:]))
+    scar = decide.call_scar(probability, pixel_mm2, decision)
     voxel_ml = float(np.prod(grid.spacing_mm)) / 1000
     report = {
         "input": str(image_path),
@@ -153,7 +167,8 @@ def predict_file(
         "protocol": config["protocol"],
         "selection": config["train"]["selection"],
         "members": [members[i] for i in chosen],
-        "threshold": threshold,
+        **dataclasses.asdict(decision),
+        "symmetries": config["symmetries"],
         "spacing_mm": grid.spacing_mm,
         "slices": len(scar),
         "slices_with_scar": int(scar.any(axis=(1, 2)).sum()),
@@ -188,6 +203,8 @@ def predict_volume(
     image: np.ndarray,
     spacing_mm: tuple[float, float, float],
     myocardium: np.ndarray | None,
+    *,
+    symmetries: bool,
 ) -> np.ndarray:
     """Returns the members' mean probability of scar on the image's own grid.
 
@@ -198,6 +215,7 @@ def predict_volume(
       spacing_mm: Voxel spacing (z, y, x).
       myocardium: (Z, Y, X) bool for Protocol 2, and no scar is outside it; None for
         Protocol 1.
+      symmetries: Whether to average over the square's 8 symmetries.
 
     Returns:
       (Z, Y, X) float32.
@@ -212,7 +230,7 @@ def predict_volume(
     members = len(jax.tree.leaves(variables)[0])
     wanted = np.tile(np.arange(len(boxes), dtype=np.int32), (members, 1))
     probability = ensemble.predict_members(
-        model, variables, np.stack(inputs)[..., None], wanted
+        model, variables, np.stack(inputs)[..., None], wanted, symmetries=symmetries
     ).mean(axis=0)
     native = np.stack(
         [

@@ -55,7 +55,7 @@ def write_report(results: Path, output: Path) -> None:
     )
     summary = read_summary(results / "summary.json")
     predictions = read_predictions(results / "predictions.npz")
-    predicted = predictions["probability"] >= summary["threshold"]
+    predicted = predictions["called"]
 
     columns = {
         name: np.array([float(row[name] or "nan") for row in slices])

@@ -14,9 +14,13 @@ from flax import linen as nn
 from flax import traverse_util
 from jax.flatten_util import ravel_pytree
 
-from scarseg_jax.augment import apply_symmetry
+from scarseg_jax.augment import apply_symmetry, undo_symmetry
 from scarseg_jax.enet import kernel_bound
 from scarseg_jax.folds import SYMMETRIES
+
+# Of the probability, from which a pixel may be called scar. A network that has learnt
+# may be sure of nothing: at one half it can look worse than another that knows less.
+THRESHOLDS = tuple(percent / 100 for percent in range(5, 100, 5))
 
 
 class Weights(NamedTuple):
@@ -39,7 +43,7 @@ class State(NamedTuple):
     key: jax.Array  # raw key data of the member's dropout key
     step: jax.Array  # int32, optimiser steps so far
     best_weights: Weights
-    best_dice: jax.Array  # of the selection slices; -1 before the first epoch
+    best_dice: jax.Array  # of the slices that choose; -1 before the first epoch
     best_epoch: jax.Array  # int32, from 1; 0 before the first epoch
 
 
@@ -209,8 +213,24 @@ def predict(
     return probability.reshape(-1, *probability.shape[2:])[:n]
 
 
+def predict_symmetric(
+    model: nn.Module, variables: dict, images: jax.Array, batch_size: int
+) -> jax.Array:
+    """Returns the mean of `predict` over the square's 8 symmetries.
+
+    The network was trained on all of them; its answer to each is turned back.
+    """
+
+    def one(symmetry):
+        seen = jax.vmap(apply_symmetry, (0, None))(images, symmetry)
+        said = predict(model, variables, seen, batch_size)
+        return jax.vmap(undo_symmetry, (0, None))(said, symmetry)
+
+    return jax.lax.map(one, jnp.arange(SYMMETRIES)).mean(axis=0)
+
+
 def pooled_dice(probability: jax.Array, scar: jax.Array, valid: jax.Array) -> jax.Array:
-    """Returns the Dice coefficient of all pixels of the valid slices together.
+    """Returns the Dice coefficient of all pixels of the valid slices, by threshold.
 
     Pooled, because the coefficient of a single scar-free slice is 0 or undefined
     and would reward saying nothing; 0 where nothing is scar and nothing called so.
@@ -219,28 +239,38 @@ def pooled_dice(probability: jax.Array, scar: jax.Array, valid: jax.Array) -> ja
       probability: (n, H, W).
       scar: (n, H, W) bool.
       valid: (n,) bool.
+
+    Returns:
+      (len(THRESHOLDS),) float32.
     """
-    called = (probability >= 0.5) & valid[:, None, None]
     scar = scar & valid[:, None, None]
-    both = 2.0 * jnp.sum(called & scar)
-    return both / jnp.maximum(jnp.sum(called) + jnp.sum(scar), 1)
+
+    def at(threshold):
+        called = (probability >= threshold) & valid[:, None, None]
+        both = 2.0 * jnp.sum(called & scar)
+        return both / jnp.maximum(jnp.sum(called) + jnp.sum(scar), 1)
+
+    return jax.lax.map(at, jnp.asarray(THRESHOLDS, probability.dtype))
 
 
 def make_train_epoch(train_step, predict, schedule: optax.Schedule, selection: str):
-    """Returns the function (state, table, selected, epoch, data) -> (state, metrics).
+    """Returns (state, table, validation, test, epoch, data) -> (state, metrics).
 
-    It trains on the (steps, B) table, evaluates on the (V,) selection slices and
+    It trains on the (steps, B) table, evaluates on the (V,) validation slices and
     keeps the best weights; rows and entries of -1 are skipped. `epoch` counts from 0.
+    The Dice of the test slices is recorded beside, to tell how much a choice by it
+    would flatter.
 
     Args:
       train_step: From `make_train_step`.
       predict: (weights, images) to probabilities.
       schedule: From `make_schedule`.
-      selection: "last" takes each epoch as the best so far; otherwise the highest
-        Dice on the selection slices wins, the first of equals.
+      selection: "validation" or "oracle": the highest Dice at any threshold, on the
+        validation or on the test slices, wins, the first of equals; "last" takes each
+        epoch as the best so far.
     """
 
-    def train_epoch(state: State, table, selected, epoch, data: Data):
+    def train_epoch(state: State, table, validation, test, epoch, data: Data):
         steps = jnp.maximum(jnp.sum(table[:, 0] >= 0), 1)
 
         def body(state, row):
@@ -254,8 +284,13 @@ def make_train_epoch(train_step, predict, schedule: optax.Schedule, selection: s
 
         rows = (jnp.arange(len(table)), table)
         state, losses = jax.lax.scan(body, state, rows)
-        probability = predict(state.weights, data.image[selected])
-        dice = pooled_dice(probability, data.scar[selected], selected >= 0)
+        watched = jnp.concatenate([validation, test])  # in one go: compiled once
+        probability = predict(state.weights, data.image[watched])
+        scar, first = data.scar[watched], len(validation)
+        on_validation = pooled_dice(probability[:first], scar[:first], validation >= 0)
+        on_test = pooled_dice(probability[first:], scar[first:], test >= 0)
+        choosing = on_test if selection == "oracle" else on_validation
+        dice, threshold = choosing.max(), choosing.argmax()
         better = (dice > state.best_dice) | (selection == "last")
         state = state._replace(
             best_weights=jax.tree.map(
@@ -269,7 +304,9 @@ def make_train_epoch(train_step, predict, schedule: optax.Schedule, selection: s
         metrics = {
             "learning_rate": schedule(epoch),
             "loss": jnp.sum(losses) / steps,
-            "validation_dice": dice,
+            "threshold": jnp.asarray(THRESHOLDS)[threshold],
+            "validation_dice": on_validation[threshold],
+            "test_dice": on_test[threshold],
         }
         return state, metrics
 

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from scarseg_jax import compare
+from scarseg_jax.clinical import MEASURES
 from scarseg_jax.errors import InputError
 from scarseg_jax.evaluate import PATIENT_COLUMNS, SLICE_COLUMNS
+from scarseg_jax.statistics import holm, wilcoxon
 
 # 8 slices of 4 patients; d has no scar and neither has slice 1 of c.
 UNITS = [(p, z) for p in "abcd" for z in range(2)]
@@ -28,7 +30,8 @@ def write_run(directory, dice, *, seeds=1, selection="validation", true_px=TRUE_
         for p in sorted({p for p, _ in true_px}):
             px = sum(v for (q, _), v in true_px.items() if p == q)
             dsc = float(scores[p, 0]) if px else ""
-            by_patient.append((p, 0, seed, 2, 1, 0, 0, 0, 0, 1, "", 1, dsc, px, 0))
+            row = (p, 0, seed, 2, 1, 0, 0, 0, 0, 1, "", 1, dsc, px, 0)
+            by_patient.append((*row, *("" for _ in MEASURES)))
     for name, rows in (("slices.csv", by_slice), ("patients.csv", by_patient)):
         text = "".join(",".join(map(str, row)) + "\n" for row in rows)
         (results / name).write_text(text)
@@ -61,7 +64,7 @@ def exact_p(difference):
 )
 def test_p_is_that_of_all_choices_of_signs(difference):
     difference = np.array(difference) / 100
-    result = compare.wilcoxon(np.zeros(len(difference)), difference)
+    result = wilcoxon(np.zeros(len(difference)), difference)
     p, statistic = exact_p(difference)
     assert result["p"] == pytest.approx(p, rel=1e-9)
     assert result["statistic"] == statistic
@@ -70,22 +73,22 @@ def test_p_is_that_of_all_choices_of_signs(difference):
 def test_six_better_slices_are_the_fewest_that_are_significant():
     # All signs alike: p = 2 / 2**n.
     for n in (5, 6):
-        result = compare.wilcoxon(np.zeros(n), np.arange(1, n + 1) / 10)
+        result = wilcoxon(np.zeros(n), np.arange(1, n + 1) / 10)
         assert result["p"] == 2 / 2**n
     assert 2 / 2**6 < compare.ALPHA < 2 / 2**5
 
 
 def test_pairs_without_a_difference_change_nothing_but_n():
     first, second = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.3, 0.1, 0.7, 0.9])
-    alone = compare.wilcoxon(first, second)
-    padded = compare.wilcoxon(np.append(first, [0.5, 0]), np.append(second, [0.5, 0]))
+    alone = wilcoxon(first, second)
+    padded = wilcoxon(np.append(first, [0.5, 0]), np.append(second, [0.5, 0]))
     assert (padded["n"], padded["n_different"]) == (6, 4)
     assert (alone["p"], alone["statistic"]) == (padded["p"], padded["statistic"])
 
 
 def test_equal_runs_have_p_one():
     same = np.array([0.1, 0.5, 0.9])
-    result = compare.wilcoxon(same, same)
+    result = wilcoxon(same, same)
     assert (result["p"], result["statistic"], result["n_different"]) == (1, 0, 0)
 
 
@@ -93,13 +96,13 @@ def test_differences_that_only_rounding_tells_apart_tie():
     first = np.array([0.1, 0.2, 0.3, 0.7])
     second = first + np.array([0.1, 0.1, 0.1, -0.1])
     assert len(np.unique(np.abs(second - first))) > 1
-    assert compare.wilcoxon(first, second)["statistic"] == 2.5
+    assert wilcoxon(first, second)["statistic"] == 2.5
 
 
 def test_swapping_the_runs_keeps_p_and_turns_the_difference(rng):
     for n in (4, 12, 30, 200):
         first, second = np.round(rng.random((2, n)), 2)
-        one, other = compare.wilcoxon(first, second), compare.wilcoxon(second, first)
+        one, other = wilcoxon(first, second), wilcoxon(second, first)
         assert one["p"] == pytest.approx(other["p"], rel=1e-12)
         assert one["statistic"] == other["statistic"]
         assert one["median_difference"] == -other["median_difference"]
@@ -173,8 +176,21 @@ def test_the_command_prints_a_table_and_writes_the_result(tmp_path, capsys):
         "slices with scar: no significant difference at 0.05; 0 without any",
         "patients with scar: no significant difference at 0.05; 0 without any",
     ]
-    assert json.loads(output.read_text()) == compare.compare(first, second)
+    assert json.loads(output.read_text()) == compare.compare_all(first, [second])
     assert {p.name for p in tmp_path.iterdir()} == {"1", "2", "result.json"}
+
+
+def test_several_runs_are_corrected_together(tmp_path, rng, capsys):
+    first, *others = (write_run(tmp_path / n, rng.random(8)) for n in "1234")
+    results = compare.compare_all(first, others)
+    for unit in ("slices", "patients"):
+        p = [r[unit]["p"] for r in results]
+        assert [r[unit]["p_holm"] for r in results] == holm(p)
+        assert min(r[unit]["p_holm"] for r in results) >= min(p)
+    assert compare.main([str(first), *map(str, others)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[3:6]] == [str(o) for o in others]
+    assert lines[-1].endswith("Holm over the runs")
 
 
 @pytest.mark.parametrize("output", ["absent/result.json", "folder"])

@@ -8,6 +8,7 @@ from scarseg_jax import compare
 from scarseg_jax.dataset import Slices
 from scarseg_jax.errors import InputError
 from scarseg_jax.evaluate import (
+    HISTORY_COLUMNS,
     evaluate,
     headline,
     read_summary,
@@ -42,6 +43,7 @@ def slices_of(patient, scar):
         labelled=np.ones(n, bool),
         contained=np.arange(n) > 0,
         centre_px=np.zeros((n, 2), np.float32),
+        spacing_mm=np.ones((n, 3), np.float32),
         side_mm=np.full(n, 96, np.float32),
         pixel_mm=np.full(n, 1.5, np.float32),
         data_hash="0",
@@ -66,10 +68,10 @@ def run(directory, slices, probability, seeds=(0,), threshold=0.5, about=ABOUT):
     return evaluate(
         directory,
         slices,
-        probability,
+        probability >= threshold,
+        probability=probability,
         fold=np.array([0, 0, 1, 1]),
         seeds=seeds,
-        threshold=threshold,
         about=about,
     )
 
@@ -90,14 +92,17 @@ def test_every_slice_is_a_row_with_exact_counts_and_blanks(
 def test_every_patient_is_a_row_of_pooled_pixels(tmp_path, slices, probability):
     run(tmp_path, slices, probability)
     header, *rows = (tmp_path / "patients.csv").read_text().splitlines()
-    assert header == (
+    assert header.startswith(
         "patient,fold,seed,slices,scar_slices,"
-        "tp,fp,fn,tn,acc,se,sp,dsc,true_px,predicted_px"
+        "tp,fp,fn,tn,acc,se,sp,dsc,true_px,predicted_px,true_ml,called_ml,"
     )
-    assert rows == [
-        f"a,0,0,2,0,0,8,0,8184,{8184 / 8192},,{8184 / 8192},0.0,0,8",
-        f"b,1,0,2,2,8,8,40,8136,{8144 / 8192},{8 / 48},{8136 / 8144},0.25,48,16",
+    starts = [
+        f"a,0,0,2,0,0,8,0,8184,{8184 / 8192},,{8184 / 8192},0.0,0,8,0.0,",
+        f"b,1,0,2,2,8,8,40,8136,{8144 / 8192},{8 / 48},{8136 / 8144},0.25,48,16,",
     ]
+    assert [row.startswith(s) for row, s in zip(rows, starts, strict=True)] == [
+        True
+    ] * 2
 
 
 def test_the_summary_takes_se_and_dsc_over_slices_with_scar(
@@ -130,7 +135,7 @@ def test_the_summary_on_disk_is_the_one_returned_and_says_what_was_run(
     assert ABOUT.items() <= summary.items()
     counted = ("patients", "slices", "scar_slices", "folds", "rows")
     assert [summary[k] for k in counted] == [2, 4, 2, 2, 4]
-    assert (summary["seeds"], summary["threshold"]) == ([0], 0.5)
+    assert summary["seeds"] == [0]
     assert summary["myocardium_in_crop"] == {"slices": 3, "of_slices": 4}
 
 
@@ -158,10 +163,10 @@ def test_the_order_of_the_slices_changes_no_summary(tmp_path, slices, probabilit
     other = evaluate(
         tmp_path / "other",
         slices.take(mixed),
-        probability[:, mixed],
+        probability[:, mixed] >= 0.5,
+        probability=probability[:, mixed],
         fold=np.array([0, 0, 1, 1])[mixed],
         seeds=(0,),
-        threshold=0.5,
         about=ABOUT,
     )
     assert one == other
@@ -169,38 +174,40 @@ def test_the_order_of_the_slices_changes_no_summary(tmp_path, slices, probabilit
     assert names[0].read_text() == names[1].read_text()
 
 
-def test_a_probability_at_the_threshold_is_called_scar(tmp_path, slices):
-    at = np.full((1, 4, 64, 64), 0.5, np.float32)
-    run(tmp_path / "at", slices, at)
-    run(tmp_path / "below", slices, np.nextafter(at, np.float32(0)))
-    for name, called in (("at", "4096"), ("below", "0")):
-        rows = read_table(tmp_path / name / "slices.csv")
-        assert {row["predicted_px"] for row in rows} == {called}
-
-
-@pytest.mark.parametrize("threshold", [0.5, 0.3, 0.7])
-def test_float16_keeps_every_pixel_on_its_side_of_the_threshold(
-    tmp_path, slices, rng, threshold
-):
-    near = threshold + 1e-4 * (rng.random((1, 4, 64, 64)) - 0.5)
-    near = near.astype(np.float32)
-    run(tmp_path, slices, near, threshold=threshold)
-    with np.load(tmp_path / "predictions.npz", allow_pickle=False) as archive:
-        kept = archive["probability"]
-    assert kept.dtype == np.float16
-    np.testing.assert_array_equal(kept >= threshold, near[0] >= threshold)
-
-
 def test_the_archive_holds_what_the_report_draws(tmp_path, slices, probability):
     run(tmp_path, slices, probability)
     with np.load(tmp_path / "predictions.npz", allow_pickle=False) as archive:
         assert set(archive) == {
             *("patient", "slice", "fold", "crop", "myocardium", "scar"),
-            *("probability", "pixel_mm"),
+            *("called", "probability", "pixel_mm"),
         }
         for name in ("patient", "slice", "crop", "myocardium", "scar", "pixel_mm"):
             np.testing.assert_array_equal(archive[name], getattr(slices, name))
         np.testing.assert_array_equal(archive["fold"], [0, 0, 1, 1])
+        np.testing.assert_array_equal(archive["called"], probability[0] >= 0.5)
+
+
+def test_one_half_is_shown_beside_another_threshold(tmp_path, slices, probability):
+    half = run(tmp_path / "half", slices, probability)
+    other = run(tmp_path / "other", slices, probability, threshold=0.8)
+    assert other["failures"]["missed"]["slices"] == 2
+    assert other["at_half"]["failures"] == half["failures"]
+    assert other["at_half"]["table1"] == half["table1"]
+
+
+def test_a_method_without_probabilities_is_evaluated(tmp_path, slices, probability):
+    summary = evaluate(
+        tmp_path,
+        slices,
+        probability >= 0.5,
+        fold=np.array([0, 0, 1, 1]),
+        seeds=(0,),
+        about=ABOUT,
+    )
+    assert "at_half" not in summary
+    assert summary["failures"]["missed"]["slices"] == 1
+    with np.load(tmp_path / "predictions.npz") as archive:
+        assert "probability" not in archive
 
 
 def test_nothing_but_the_four_files_is_left(tmp_path, slices, probability):
@@ -281,8 +288,8 @@ def test_two_runs_written_here_can_be_compared(tmp_path, slices, probability):
 
 
 def test_history_is_read_back_as_it_was_written(tmp_path):
-    columns = ("fold", "seed", "epoch", "learning_rate", "loss", "validation_dsc")
-    row = dict(zip(columns, (0, 1, 2, 5e-4, 0.1, float("nan")), strict=True))
+    columns = HISTORY_COLUMNS
+    row = dict(zip(columns, (0, 1, 2, 5e-4, 0.1, 0.3, float("nan"), 1), strict=True))
     write_history(tmp_path, [row])
     path = tmp_path / "history.csv"
     assert path.read_text().splitlines()[0] == ",".join(columns)

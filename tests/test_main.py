@@ -91,7 +91,7 @@ def test_help_shows_the_job_and_its_flags():
         ({"data.source": "myops", "data.path": "absent"}, "absent: no such folder"),
         ({"data.patients": ("nobody",)}, "data.patients names nobody; expected some"),
         ({"model.variant": "unet"}, "model.variant is 'unet'; expected one of seed"),
-        ({"threshold": 1.5}, "threshold is 1.5; expected between 0 and 1"),
+        ({"threshold": 1.5}, "threshold is 1.5; expected between 0 and 1, or 0 to"),
         ({"train.selection": "best"}, "train.selection is 'best'; expected one of"),
         ({"train.epochs": 0}, "train.epochs is 0; expected a positive number"),
         ({"train.weight_decay": -1.0}, "train.weight_decay is -1.0; expected 0 or"),

@@ -27,6 +27,7 @@ def write_results(directory, *, scarred=True, history=True, protocol=2):
         labelled=np.ones(4, bool),
         contained=np.ones(4, bool),
         centre_px=np.zeros((4, 2), np.float32),
+        spacing_mm=np.ones((4, 3), np.float32),
         side_mm=np.full(4, 128, np.float32),
         pixel_mm=np.full(4, 2, np.float32),
         data_hash="none",
@@ -37,10 +38,10 @@ def write_results(directory, *, scarred=True, history=True, protocol=2):
     summary = evaluate.evaluate(
         directory,
         slices,
-        probability,
+        probability >= 0.5,
+        probability=probability,
         fold=np.array([0, 0, 1, 1]),
         seeds=[0],
-        threshold=0.5,
         about={
             "protocol": protocol,
             "variant": "seed",
@@ -52,7 +53,11 @@ def write_results(directory, *, scarred=True, history=True, protocol=2):
     if history:
         rows = [
             dict(
-                zip(evaluate.HISTORY_COLUMNS, (0, 0, e, 5e-4, 1 / e, 0.5), strict=True)
+                zip(
+                    evaluate.HISTORY_COLUMNS,
+                    (0, 0, e, 5e-4, 1 / e, 0.3, 0.5, 0.4),
+                    strict=True,
+                )
             )
             for e in (1, 2)
         ]

@@ -200,9 +200,10 @@ def test_pooled_dice_counts_valid_slices_only():
     probability = jnp.array([[[0.9, 0.1]], [[0.9, 0.9]], [[0.9, 0.9]]])
     scar = jnp.array([[[True, True]], [[False, False]], [[True, True]]])
     valid = jnp.array([True, True, False])
-    assert train.pooled_dice(probability, scar, valid) == pytest.approx(2 / 5)
+    half = train.THRESHOLDS.index(0.5)
+    assert train.pooled_dice(probability, scar, valid)[half] == pytest.approx(2 / 5)
     nothing = jnp.zeros((1, 1, 2))
-    assert train.pooled_dice(nothing, nothing > 0, jnp.array([True])) == 0
+    assert not train.pooled_dice(nothing, nothing > 0, jnp.array([True])).any()
 
 
 def test_vmapped_step_has_no_grouped_convolution_scatter_or_select_and_scatter():
@@ -230,8 +231,44 @@ def test_vmapped_step_has_no_grouped_convolution_scatter_or_select_and_scatter()
 def test_predicting_many_equals_predicting_each(fitted):
     variables, images = fitted[0], toy().image
     wanted = np.array([[0, 1, 2], [3, 4, -1], [5, 6, 7]], np.int32)
-    together = ensemble.predict_members(ENet(), variables, images, wanted)
+    together = ensemble.predict_members(
+        ENet(), variables, images, wanted, symmetries=False
+    )
     assert together.shape == (3, 3, SIZE, SIZE)
     own = jax.tree.map(lambda leaf: leaf[1], variables)
     alone = train.predict(ENet(), own, jnp.asarray(images[4:5]), 1)
     np.testing.assert_allclose(together[1, 1], alone[0], atol=1e-5)
+
+
+def test_averaging_over_symmetries_makes_the_answer_turn_with_the_image(fitted):
+    variables = jax.tree.map(lambda leaf: leaf[1], fitted[0])
+    image = jnp.asarray(toy().image[:1])
+    answer = functools.partial(train.predict_symmetric, ENet(), variables, batch_size=1)
+    turned = jnp.rot90(image, axes=(1, 2))
+    np.testing.assert_allclose(
+        jnp.rot90(answer(images=image), axes=(1, 2)), answer(images=turned), atol=1e-6
+    )
+    plain = train.predict(ENet(), variables, image, 1)
+    assert not np.allclose(plain, answer(images=image), atol=1e-4)
+
+
+def test_what_is_chosen_does_not_depend_on_the_test_patients(fitted, tmp_path):
+    data = toy()
+    scar = data.scar.copy()
+    test = FOLDS[0].test
+    scar[test] = ~scar[test]
+    _, chosen, history, _ = fit(
+        tmp_path,
+        ENet(),
+        RECIPE,
+        data=data._replace(scar=scar),
+        folds=FOLDS[:1],
+        members=MEMBERS[:1],
+        data_hash="toy",
+    )
+    assert chosen[0]["best_epoch"] == fitted[1][0]["best_epoch"]
+    assert chosen[0]["best_validation_dsc"] == pytest.approx(
+        fitted[1][0]["best_validation_dsc"], abs=1e-5
+    )
+    before = [r["test_dsc"] for r in fitted[2] if (r["fold"], r["seed"]) == (0, 0)]
+    assert [r["test_dsc"] for r in history] != before

@@ -1,0 +1,154 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from scarseg_jax.consensus import agreement, majority, staple
+
+
+def read(truth, sensitivity, specificity, rng):
+    """Masks of readers who err at random."""
+    right = np.where(truth, sensitivity[:, None], specificity[:, None])
+    return truth ^ (rng.random(right.shape) > right)
+
+
+def test_the_majority_is_more_than_half():
+    masks = np.array([[1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 0, 0, 1, 0]], bool)
+    assert majority(masks).tolist() == [True, True, False, False, False]
+    # Of four, two are a tie.
+    four = np.concatenate([masks, [[0, 0, 1, 1, 0]]]).astype(bool)
+    assert majority(four).tolist() == [True, False, False, False, False]
+
+
+def test_the_majority_of_one_or_of_equal_readers_is_theirs(rng):
+    mask = rng.random((4, 5, 6)) < 0.3
+    for readers in (1, 2, 5):
+        np.testing.assert_array_equal(majority(np.stack([mask] * readers)), mask)
+
+
+def test_the_majority_of_odd_readers_turns_with_the_labels(rng):
+    masks = rng.random((5, 6, 7)) < 0.5
+    np.testing.assert_array_equal(majority(~masks), ~majority(masks))
+
+
+def test_staple_of_equal_masks_is_that_mask(rng):
+    mask = rng.random((3, 8, 9)) < 0.2
+    for readers in (2, 5, 200):
+        probability, sensitivity, specificity = staple(np.stack([mask] * readers))
+        np.testing.assert_allclose(probability, mask, atol=1e-9)
+        np.testing.assert_allclose(sensitivity, 1, atol=1e-9)
+        np.testing.assert_allclose(specificity, 1, atol=1e-9)
+
+
+def test_staple_finds_truth_and_performance_of_simulated_readers(rng):
+    truth = rng.random(40_000) < 0.3
+    p = np.array([0.95, 0.9, 0.85, 0.8, 0.7, 0.92, 0.75])
+    q = np.array([0.9, 0.97, 0.93, 0.99, 0.96, 0.85, 0.98])
+    masks = read(truth, p, q, rng)
+    probability, sensitivity, specificity = staple(masks)
+    np.testing.assert_allclose(sensitivity, p, atol=0.02)
+    np.testing.assert_allclose(specificity, q, atol=0.02)
+    errors = np.mean((probability > 0.5) != truth)
+    assert errors < 0.01
+    assert errors <= np.mean(majority(masks) != truth)
+
+
+def test_staple_trusts_one_good_reader_over_three_that_guess(rng):
+    truth = rng.random(20_000) < 0.4
+    p, q = (
+        np.array([0.98, 0.96, 0.97, 0.6, 0.6, 0.6, 0.6]),
+        np.array([0.97] * 3 + [0.6] * 4),
+    )
+    masks = read(truth, p, q, rng)
+    probability, sensitivity, _ = staple(masks)
+    assert np.mean((probability > 0.5) != truth) < np.mean(majority(masks) != truth)
+    assert sensitivity[:3].min() > sensitivity[3:].max()
+
+
+def test_staple_is_at_a_fixed_point_of_the_papers_equations(rng):
+    masks = read(
+        rng.random(400) < 0.3, np.array([0.9, 0.8, 0.85]), np.full(3, 0.9), rng
+    )
+    probability, p, q = staple(masks, max_iterations=5000, tolerance=1e-13)
+    prior = masks.mean()
+    for n in range(masks.shape[1]):
+        a, b = prior, 1 - prior
+        for r in range(3):
+            a *= p[r] if masks[r, n] else 1 - p[r]
+            b *= 1 - q[r] if masks[r, n] else q[r]
+        assert probability[n] == pytest.approx(a / (a + b), rel=1e-6, abs=1e-12)
+    for r in range(3):
+        found = probability[masks[r]].sum() / probability.sum()
+        assert p[r] == pytest.approx(found, abs=1e-9)
+        left = (1 - probability[~masks[r]]).sum() / (1 - probability).sum()
+        assert q[r] == pytest.approx(left, abs=1e-9)
+
+
+def test_turning_the_labels_swaps_sensitivity_and_specificity(rng):
+    masks = read(rng.random(900) < 0.3, np.full(4, 0.85), np.full(4, 0.9), rng)
+    probability, sensitivity, specificity = staple(masks)
+    turned, *performance = staple(~masks)
+    np.testing.assert_allclose(turned, 1 - probability, atol=1e-6)
+    np.testing.assert_allclose(performance, [specificity, sensitivity], atol=1e-6)
+
+
+def test_the_readers_order_changes_only_the_order(rng):
+    masks = read(rng.random(900) < 0.3, np.linspace(0.7, 0.95, 4), np.full(4, 0.9), rng)
+    probability, sensitivity, specificity = staple(masks)
+    turned, *performance = staple(masks[::-1])
+    np.testing.assert_allclose(turned, probability, atol=1e-9)
+    np.testing.assert_allclose(
+        performance, [sensitivity[::-1], specificity[::-1]], atol=1e-9
+    )
+
+
+def test_agreed_background_takes_specificity_towards_one(rng):
+    masks = read(rng.random(900) < 0.3, np.full(3, 0.85), np.full(3, 0.9), rng)
+    padded = np.pad(masks, ((0, 0), (0, 50_000)))
+    assert staple(padded)[2].min() > 0.99 > staple(masks)[2].max()
+
+
+def test_staple_of_masks_that_are_all_empty_or_all_full():
+    empty = np.zeros((3, 4, 5), bool)
+    probability, sensitivity, specificity = staple(empty)
+    np.testing.assert_array_equal(probability, np.zeros((4, 5)))
+    np.testing.assert_array_equal(sensitivity, [np.nan] * 3)
+    np.testing.assert_array_equal(specificity, [1] * 3)
+    probability, sensitivity, specificity = staple(~empty)
+    np.testing.assert_array_equal(probability, np.ones((4, 5)))
+    np.testing.assert_array_equal(sensitivity, [1] * 3)
+    np.testing.assert_array_equal(specificity, [np.nan] * 3)
+
+
+def test_agreement_is_the_dice_of_each_pair(rng):
+    masks = rng.random((4, 6, 7)) < 0.4
+    dice = []
+    for one, other in itertools.combinations(masks, 2):
+        a, b = (set(map(tuple, np.argwhere(m))) for m in (one, other))
+        dice.append(2 * len(a & b) / (len(a) + len(b)))
+    assert agreement(masks) == {
+        "mean": pytest.approx(sum(dice) / 6),
+        "min": pytest.approx(min(dice)),
+        "max": pytest.approx(max(dice)),
+        "pairs": 6,
+    }
+    json.dumps(agreement(masks))
+
+
+def test_pairs_that_are_both_empty_are_left_out():
+    masks = np.zeros((3, 4), bool)
+    nothing = {"mean": None, "min": None, "max": None, "pairs": 0}
+    assert agreement(masks) == agreement(masks[:1]) == nothing
+    masks[0] = True
+    assert agreement(masks) == {"mean": 0, "min": 0, "max": 0, "pairs": 2}
+
+
+def test_what_is_not_masks_of_readers_is_refused():
+    for function in (majority, staple, agreement):
+        with pytest.raises(ValueError, match="must be bool"):
+            function(np.ones((2, 3)))
+        with pytest.raises(ValueError, match="must be bool"):
+            function(np.ones((0, 3), bool))
+    with pytest.raises(ValueError, match="no pixels"):
+        staple(np.ones((2, 0), bool))

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from scarseg_jax.decide import Decision, call_scar, choose, mean, without_small
+
+PIXEL_MM2 = np.array([4.0])
+
+
+def blobs():
+    """One slice with parts of 9, 2 (at a corner) and 1 pixels."""
+    mask = np.zeros((1, 16, 16), bool)
+    mask[0, 1:4, 1:4] = True
+    mask[0, 8, 8] = mask[0, 9, 9] = True
+    mask[0, 14, 2] = True
+    return mask
+
+
+def test_a_probability_at_the_threshold_is_called_scar():
+    at = np.full((1, 4, 4), 0.3, np.float32)
+    decision = Decision(float(np.float32(0.3)))
+    assert call_scar(at, PIXEL_MM2, decision).all()
+    below = np.nextafter(at, np.float32(0))
+    assert not call_scar(below, PIXEL_MM2, decision).any()
+
+
+@pytest.mark.parametrize(
+    ("least", "left"), [(0, 12), (1, 12), (2, 11), (3, 9), (9, 9), (9.1, 0)]
+)
+def test_parts_touch_at_corners_and_the_least_size_stays(least, left):
+    assert without_small(blobs(), [least]).sum() == left
+
+
+def test_areas_are_those_of_each_slices_pixels():
+    two = np.concatenate([blobs(), blobs()])
+    called = call_scar(two * 1.0, np.array([4.0, 1.0]), Decision(0.5, 8.0))
+    assert called.sum(axis=(1, 2)).tolist() == [11, 9]
+
+
+def test_the_input_stays_as_it_was():
+    mask = blobs()
+    without_small(mask, [5])
+    np.testing.assert_array_equal(mask, blobs())
+
+
+def test_choosing_finds_the_threshold_and_the_area_that_separate():
+    scar = np.zeros((2, 16, 16), bool)
+    scar[0, 2:10, 2:10] = True
+    probability = np.where(scar, 0.35, 0.1)
+    probability[1, 5:7, 5:7] = 0.9  # four pixels, 16 mm2, of a slice without scar
+    chosen = choose(probability, scar, np.array([4.0, 4.0]))
+    assert chosen == Decision(0.15, 25.0)
+    called = call_scar(probability, np.array([4.0, 4.0]), chosen)
+    np.testing.assert_array_equal(called, scar)
+
+
+def test_several_networks_decide_by_their_mean():
+    assert mean([Decision(0.2, 0.0), Decision(0.4, 50.0)]) == Decision(
+        pytest.approx(0.3), 25.0
+    )

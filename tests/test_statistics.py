@@ -1,0 +1,329 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from scarseg_jax.statistics import (
+    bland_altman,
+    bootstrap_interval,
+    brier,
+    concordance,
+    expected_calibration_error,
+    holm,
+    icc_2_1,
+    wilcoxon,
+)
+
+# Shrout and Fleiss (1979), table 2: 6 targets by 4 judges.
+RATINGS = np.array(
+    [
+        [9, 2, 5, 8],
+        [6, 1, 3, 2],
+        [8, 4, 6, 8],
+        [7, 1, 2, 6],
+        [10, 5, 6, 9],
+        [6, 2, 4, 7],
+    ]
+)
+
+
+def exact_p(difference, *, pratt=False):
+    """p and the statistic, from all choices of signs; zeros have none."""
+    if not pratt:
+        difference = difference[difference != 0]
+    rank = stats.rankdata(np.abs(difference))[difference != 0]
+    signed = difference[difference != 0]
+    sums = [
+        sum(r for r, up in zip(rank, ups, strict=True) if up)
+        for ups in itertools.product((False, True), repeat=len(rank))
+    ]
+    plus, minus = rank[signed > 0].sum(), rank[signed < 0].sum()
+    least = min(plus, minus)
+    # The null distribution is symmetric, so that both tails are the lower one twice.
+    p = 2 * np.mean([s <= least + 1e-9 for s in sums])
+    return min(p, 1), least
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        [1],
+        [1, -2, 3],
+        [1, 2, 3, 4, 5, 6],
+        [3, -1, 4, -5, 9, 2, 6, 7],
+        [-1, 1, 2, 2, 3],
+        [0, 1, -2, 3, 4],
+        [0, 0, 0, 1, 2, 2, -3, 5],
+        [0, 0, 1],
+    ],
+)
+def test_wilcoxon_is_that_of_all_choices_of_signs(difference):
+    difference = np.array(difference) / 100
+    result = wilcoxon(np.zeros(len(difference)), difference)
+    p, statistic = exact_p(difference)
+    assert result["statistic"] == statistic
+    assert result["p"] == pytest.approx(p, rel=1e-9)
+    assert result["p_pratt"] == pytest.approx(exact_p(difference, pratt=True)[0])
+    assert result["zeros"] == np.sum(difference == 0)
+    assert result["n"] == result["n_different"] + result["zeros"]
+
+
+def test_pratt_differs_from_wilcoxon_only_with_zeros(rng):
+    first, second = rng.random((2, 40))
+    without = wilcoxon(first, second)
+    assert without["p"] == without["p_pratt"]
+    padded = wilcoxon(np.append(first, [0.5] * 9), np.append(second, [0.5] * 9))
+    assert padded["zeros"] == 9
+    assert padded["p"] == without["p"] != padded["p_pratt"]
+
+
+def test_wilcoxon_of_equal_runs_has_p_one():
+    same = np.array([0.1, 0.5, 0.9])
+    result = wilcoxon(same, same)
+    assert (result["p"], result["p_pratt"], result["statistic"]) == (1, 1, 0)
+    assert (result["zeros"], result["n_different"]) == (3, 0)
+
+
+def test_wilcoxon_ties_differences_that_only_rounding_tells_apart():
+    first = np.array([0.1, 0.2, 0.3, 0.7])
+    second = first + np.array([0.1, 0.1, 0.1, -0.1])
+    assert len(np.unique(np.abs(second - first))) > 1
+    assert wilcoxon(first, second)["statistic"] == 2.5
+
+
+def test_holm_on_an_example_by_hand():
+    # Sorted .005 * 4, .01 * 3, .03 * 2, .04 * 1 -> .02, .03, .06, and .06 again.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1, 1]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+
+
+def test_holm_rejects_as_its_step_down_procedure_does(rng):
+    def rejected(p_values, alpha):
+        left, out = list(range(len(p_values))), set()
+        while left:
+            smallest = min(left, key=lambda i: p_values[i])
+            if p_values[smallest] * len(left) > alpha:
+                break
+            out.add(smallest)
+            left.remove(smallest)
+        return out
+
+    for _ in range(50):
+        p_values = np.round(rng.random(6) ** 3, 3).tolist()
+        adjusted = holm(p_values)
+        for alpha in (*rng.random(10), *(a for a in adjusted if a < 1)):
+            expected = {i for i, p in enumerate(adjusted) if p <= alpha}
+            assert rejected(p_values, alpha) == expected
+        assert all(a >= p for a, p in zip(adjusted, p_values, strict=True))
+
+
+def test_holm_refuses_what_is_not_a_p_value():
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            holm([0.5, wrong])
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.median])
+def test_the_bootstrap_resamples_groups_not_values(rng, statistic):
+    values, group = rng.random(60), np.repeat(np.arange(15), 4)
+    interval = bootstrap_interval(values, group, statistic, draws=300)
+    twice = bootstrap_interval(
+        np.tile(values, 2), np.tile(group, 2), statistic, draws=300
+    )
+    assert interval == pytest.approx(twice, rel=1e-12)
+    low, high = interval
+    assert low is not None
+    assert low < statistic(values) < high
+
+
+def test_equal_values_within_groups_widen_the_interval_as_if_there_were_only_groups(
+    rng,
+):
+    one_each = rng.normal(size=40)
+    interval = bootstrap_interval(one_each, np.arange(40))
+    repeated = bootstrap_interval(np.repeat(one_each, 9), np.repeat(np.arange(40), 9))
+    assert interval == pytest.approx(repeated)
+    # About the t interval's width, SD / sqrt(40) * 1.96 on each side.
+    expected = 2 * 1.96 * one_each.std() / np.sqrt(40)
+    width = np.ptp(np.array(interval, float))
+    assert width == pytest.approx(expected, rel=0.1)
+
+
+def test_the_bootstraps_fast_mean_is_the_mean_of_the_drawn_values(rng):
+    values, group = rng.random(50), rng.integers(0, 8, 50)
+    fast = bootstrap_interval(values, group, draws=200, seed=4)
+    slow = bootstrap_interval(values, group, lambda v: v.mean(), draws=200, seed=4)
+    assert fast == pytest.approx(slow, rel=1e-12)
+
+
+def test_the_bootstrap_takes_groups_of_unequal_size_whole():
+    # Draws of two groups: a a, a b, b a, b b; each value counts as one.
+    values, group = np.array([0.0, 0.0, 0.0, 1.0]), ["a", "a", "a", "b"]
+    assert bootstrap_interval(values, group) == (0, 1)
+    assert bootstrap_interval(values, group, level=0.4) == (0.25, 0.25)
+
+
+def test_the_bootstrap_depends_on_its_seed_only(rng):
+    values, group = rng.random(30), np.arange(30) // 2
+    assert bootstrap_interval(values, group) == bootstrap_interval(values, group)
+    other = bootstrap_interval(values, group, seed=1)
+    assert other != bootstrap_interval(values, group)
+    low, high = bootstrap_interval(values, group, level=0.5)
+    wide_low, wide_high = bootstrap_interval(values, group, level=0.99)
+    assert low is not None
+    assert high is not None
+    assert wide_low < low < high < wide_high
+
+
+def test_one_group_has_no_bootstrap_interval():
+    assert bootstrap_interval(np.arange(4), ["a"] * 4) == (None, None)
+    assert bootstrap_interval(np.array([]), []) == (None, None)
+
+
+def test_undefined_values_are_refused():
+    holed = np.array([1.0, np.nan])
+    for function in (wilcoxon, bland_altman, concordance):
+        with pytest.raises(ValueError, match="must be finite"):
+            function(holed, np.ones(2))
+        with pytest.raises(ValueError, match="not pairs"):
+            function(np.ones(1), np.ones(2))
+    with pytest.raises(ValueError, match="must be finite"):
+        bootstrap_interval(holed, ["a", "b"])
+    with pytest.raises(ValueError, match="must be finite"):
+        icc_2_1(np.stack([holed, holed]))
+
+
+def test_bland_altman_in_closed_form():
+    # Differences 1, 2, 3: mean 2, SD 1; t of 2 degrees of freedom is 4.302653.
+    result = bland_altman(np.array([10.0, 20, 30]), np.array([11.0, 22, 33]))
+    t = 4.302652730
+    assert (result["n"], result["bias"], result["sd"]) == (3, 2, 1)
+    assert (result["lower"], result["upper"]) == pytest.approx((0.04, 3.96))
+    half = t / np.sqrt(3)
+    assert result["bias_ci"] == pytest.approx([2 - half, 2 + half])
+    assert result["lower_ci"] == pytest.approx([0.04 - t, 0.04 + t])
+    assert result["upper_ci"] == pytest.approx([3.96 - t, 3.96 + t])
+    json.dumps(result)
+
+
+def test_bland_altmans_bias_interval_is_that_of_the_t_test(rng):
+    truth, measured = rng.random((2, 17))
+    expected = stats.ttest_rel(measured, truth).confidence_interval(0.95)
+    assert bland_altman(truth, measured)["bias_ci"] == pytest.approx(list(expected))
+
+
+def test_bland_altman_of_too_few_pairs_has_no_figures():
+    nothing, one = np.array([]), np.array([1.0])
+    names = {"bias", "sd", "lower", "upper", "bias_ci", "lower_ci", "upper_ci"}
+    assert bland_altman(nothing, nothing) == {"n": 0, **dict.fromkeys(names)}
+    expected = {"n": 1, **dict.fromkeys(names), "bias": 2.0}
+    assert bland_altman(one, one + 2) == expected
+
+
+def test_concordance_is_pearsons_r_times_the_bias_factor(rng):
+    truth = rng.normal(size=30)
+    for measured in (truth + rng.normal(size=30), 3 - 2 * truth, 0.5 * truth):
+        r = np.corrcoef(truth, measured)[0, 1]
+        v = truth.std() / measured.std()
+        u = (truth.mean() - measured.mean()) / np.sqrt(truth.std() * measured.std())
+        expected = r * 2 / (v + 1 / v + u**2)
+        assert concordance(truth, measured) == pytest.approx(expected)
+
+
+def test_concordance_of_equal_and_of_opposite_values(rng):
+    truth = rng.normal(size=9)
+    assert concordance(truth, truth) == pytest.approx(1)
+    assert concordance(truth, 2 * truth.mean() - truth) == pytest.approx(-1)
+    assert concordance(truth, np.full(9, 0.1)) == pytest.approx(0, abs=1e-12)
+
+
+def test_concordance_is_undefined_of_one_pair_and_of_one_value():
+    assert concordance(np.array([1.0]), np.array([1.0])) is None
+    assert concordance(np.full(3, 0.1), np.full(3, 0.1)) is None
+
+
+def test_icc_of_shrout_and_fleiss_table():
+    icc = icc_2_1(RATINGS)
+    assert icc is not None
+    assert round(icc, 2) == 0.29
+
+
+def test_icc_from_sums_of_squares(rng):
+    # Of the analysis of variance, from totals rather than from residuals.
+    for ratings in (RATINGS, rng.normal(size=(9, 3)), rng.normal(size=(4, 5)) + 9):
+        n, k = ratings.shape
+        correction = ratings.sum() ** 2 / (n * k)
+        total = (ratings**2).sum() - correction
+        rows = (ratings.sum(1) ** 2).sum() / k - correction
+        columns = (ratings.sum(0) ** 2).sum() / n - correction
+        bms, jms = rows / (n - 1), columns / (k - 1)
+        ems = (total - rows - columns) / ((n - 1) * (k - 1))
+        expected = (bms - ems) / (bms + (k - 1) * ems + k * (jms - ems) / n)
+        assert icc_2_1(ratings) == pytest.approx(expected, rel=1e-9)
+
+
+def test_icc_is_one_of_raters_who_agree_and_less_of_one_with_an_offset(rng):
+    subject = rng.normal(size=12)
+    assert icc_2_1(np.stack([subject, subject], axis=1)) == pytest.approx(1)
+    offset = icc_2_1(np.stack([subject, subject + 2], axis=1))
+    assert offset is not None
+    assert offset < 0.5
+
+
+def test_icc_is_undefined_without_variance_or_a_second_rater():
+    assert icc_2_1(np.full((3, 2), 0.1)) is None
+    assert icc_2_1(np.array([[0.1, 0.2], [0.2, 0.1]])) is None
+    assert icc_2_1(np.ones((3, 1))) is None
+    assert icc_2_1(np.arange(3)[None]) is None
+    with pytest.raises(ValueError, match=r"must be \(n, k\)"):
+        icc_2_1(np.ones(3))
+
+
+def test_calibration_error_is_zero_of_calibrated_probabilities():
+    # Of 20 pixels of probability k / 20, k are scar.
+    probability = np.repeat(np.arange(21) / 20, 20)
+    truth = np.concatenate([np.arange(20) < k for k in range(21)])
+    assert expected_calibration_error(probability, truth) == pytest.approx(0, abs=1e-12)
+
+
+def test_calibration_error_by_hand():
+    # Bins .1, .1: rate .5, distance .4; .95: rate 0, distance .95; 1: in the last, too.
+    probability = np.array([[0.1, 0.1], [0.95, 1.0]])
+    truth = np.array([[True, False], [False, True]])
+    expected = 2 / 4 * 0.4 + 2 / 4 * (1.95 / 2 - 0.5)
+    assert expected_calibration_error(probability, truth) == pytest.approx(expected)
+    one_bin = abs(2.15 / 4 - 0.5)
+    assert expected_calibration_error(probability, truth, 1) == pytest.approx(one_bin)
+
+
+def test_calibration_error_equals_a_loop_over_bins(rng):
+    probability, truth = rng.random(500), rng.random(500) < 0.4
+    expected = 0.0
+    for low in np.arange(7) / 7:
+        inside = (probability >= low) & (probability < low + 1 / 7)
+        gap = abs(probability[inside].mean() - truth[inside].mean())
+        expected += inside.mean() * gap
+    assert expected_calibration_error(probability, truth, 7) == pytest.approx(expected)
+
+
+def test_brier_in_closed_form(rng):
+    truth = rng.random((4, 25)) < 0.3
+    assert brier(truth.astype(np.float32), truth) == 0
+    assert brier((~truth).astype(float), truth) == 1
+    # A constant: variance of the truth plus the squared bias.
+    rate = truth.mean()
+    expected = rate * (1 - rate) + (0.7 - rate) ** 2
+    assert brier(np.full(truth.shape, 0.7), truth) == pytest.approx(expected)
+
+
+def test_scores_of_nothing_are_undefined_and_wrong_input_is_refused():
+    for score in (brier, expected_calibration_error):
+        assert score(np.array([]), np.array([], bool)) is None
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            score(np.array([1.5]), np.array([True]))
+        with pytest.raises(ValueError, match="do not fit"):
+            score(np.array([0.5]), np.array([True, False]))
