@@ -49,7 +49,8 @@ def without_small(mask: np.ndarray, least_px: Sequence[float] | np.ndarray):
     kept = mask.copy()
     for slice_, least in zip(kept, least_px, strict=True):
         if least > 1 and slice_.any():
-            labels, _ = ndimage.label(slice_, _TOUCHING)
+            labels = np.zeros(slice_.shape, np.int32)
+            ndimage.label(slice_, _TOUCHING, output=labels)
             size = np.bincount(labels.ravel())
             slice_ &= size[labels] >= least
     return kept

@@ -9,11 +9,13 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 # Paper, Fig. 5: blue is the ground truth, green Protocol 2. Dashes tell them apart
 # without colour.
 TRUTH = {"colors": "#3b9cff", "linestyles": "dashed", "linewidths": 1.3}
 PREDICTION = {"colors": "#35d04f", "linestyles": "solid", "linewidths": 1.3}
+ATLAS_COLUMNS = 16
 _INK = "#1f3b57"
 _STYLE: Any = {"svg.hashsalt": "scarseg_jax", "svg.fonttype": "none", "font.size": 9}
 
@@ -107,6 +109,53 @@ def overlays(
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
+
+
+def atlas(tiles: np.ndarray) -> bytes:
+    """Returns all slices side by side, `ATLAS_COLUMNS` in a row, as a grey PNG.
+
+    Args:
+      tiles: (n, H, W) bool masks, or intensities, of which each slice's own range
+        (1st to 99.5th percentile) is shown.
+    """
+    n, height, width = tiles.shape
+    if tiles.dtype == bool:
+        grey = tiles * np.uint8(255)
+    else:
+        low, high = np.percentile(tiles, (1, 99.5), axis=(1, 2), keepdims=True)
+        share = (tiles - low) / np.maximum(high - low, 1e-6)
+        grey = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    rows = -(-n // ATLAS_COLUMNS)
+    sheet = np.zeros((rows * ATLAS_COLUMNS, height, width), np.uint8)
+    sheet[:n] = grey
+    sheet = sheet.reshape(rows, ATLAS_COLUMNS, height, width).swapaxes(1, 2)
+    stream = io.BytesIO()
+    picture = Image.fromarray(sheet.reshape(rows * height, ATLAS_COLUMNS * width))
+    picture.convert("1" if tiles.dtype == bool else "L").save(
+        stream, format="png", optimize=True
+    )
+    return stream.getvalue()
+
+
+def bland_altman_plot(true: np.ndarray, called: np.ndarray, agreement: Mapping) -> str:
+    """Returns differences against means of scar sizes, with the limits, as SVG.
+
+    Args:
+      true: (n,) per cent of the myocardium.
+      called: (n,) per cent of the myocardium.
+      agreement: From `statistics.bland_altman`.
+    """
+    figure, (axes,) = _figure(4.6, 2.8)
+    axes.plot((true + called) / 2, called - true, ".", color=_INK, alpha=0.6)
+    for level, style in (
+        (agreement["bias"], "-"),
+        (agreement["lower"], "--"),
+        (agreement["upper"], "--"),
+    ):
+        if level is not None:
+            axes.axhline(level, color="#c8442b", linestyle=style, linewidth=1)
+    axes.set(xlabel="mean of true and called, % of LV", ylabel="called - true, %")
+    return _svg(figure)
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:

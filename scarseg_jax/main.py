@@ -408,6 +408,10 @@ def _evaluate(config: Any, workdir: Path) -> None:
             answer, slices.pixel_mm[test] ** 2, decision
         )
         fold[test] = member["fold"]
+    about: dict = {}
+    history = workdir / "results" / "history.csv"
+    if config.train.selection == "validation" and history.is_file():
+        about["optimism"] = evaluate.optimism(evaluate.read_table(history))
     summary = evaluate.evaluate(
         workdir / "results",
         slices,
@@ -415,7 +419,8 @@ def _evaluate(config: Any, workdir: Path) -> None:
         probability=probability,
         fold=fold,
         seeds=seeds,
-        about={
+        about=about
+        | {
             "protocol": config.protocol,
             "variant": config.model.variant,
             "source": config.data.source,

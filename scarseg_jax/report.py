@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from scarseg_jax import figures
+from scarseg_jax.compare import compare_all
 from scarseg_jax.evaluate import (
     read_predictions,
     read_summary,
@@ -57,6 +58,7 @@ def write_report(results: Path, output: Path) -> None:
     predictions = read_predictions(results / "predictions.npz")
     predicted = predictions["called"]
 
+    baselines = sorted((results.parent / "baselines").glob("*/results/summary.json"))
     columns = {
         name: np.array([float(row[name] or "nan") for row in slices])
         for name in ("acc", "se", "sp", "dsc", "true_px")
@@ -82,9 +84,67 @@ def write_report(results: Path, output: Path) -> None:
         ),
         examples=_examples(patients, predictions, predicted),
         failures=_failures(predictions, predicted),
+        methods=_methods(results.parent, summary, [b.parents[1] for b in baselines]),
+        sizes_agree=_sizes(patients, summary),
+        viewer=_viewer(predictions, [b.parent for b in baselines]),
+        decisions=summary.get("decisions", []),
         provenance=_flat(summary.get("provenance", {})),
     )
     write_text(output, page)
+
+
+def _methods(workdir: Path, summary: dict, others: list[Path]) -> list[dict]:
+    """Returns the rows of the table of methods: this run and the baselines."""
+    rows = [{"name": "This run", **summary}]
+    if "at_half" in summary:
+        rows.append({"name": "This run at 0.5, any area", **summary["at_half"]})
+    tests = compare_all(workdir, others) if others else []
+    for other, test in zip(others, tests, strict=True):
+        own = read_summary(other / "results" / "summary.json")
+        rows.append({"name": own["variant"], **own, "test": test})
+    return rows
+
+
+def _sizes(patients: list[dict], summary: dict) -> Markup | None:
+    """Returns the plot of called against true scar, where the myocardium is known."""
+    if not summary.get("percent_lv"):
+        return None
+    sizes: dict[str, list[tuple[float, float]]] = {}
+    for row in patients:
+        pair = float(row["true_percent_lv"]), float(row["called_percent_lv"])
+        sizes.setdefault(row["patient"], []).append(pair)
+    true, called = np.array([np.mean(pairs, axis=0) for pairs in sizes.values()]).T
+    return Markup(figures.bland_altman_plot(true, called, summary["percent_lv"]))
+
+
+def _viewer(predictions: dict, baselines: list[Path]) -> dict:
+    """Returns what the page needs to show every slice with every method."""
+    order = np.lexsort((predictions["slice"], predictions["patient"]))
+    layers = [
+        ("Truth", predictions["scar"]),
+        ("This run", predictions["called"]),
+        ("Myocardium", predictions["myocardium"]),
+    ]
+    key = list(zip(predictions["patient"], predictions["slice"], strict=True))
+    for results in baselines:
+        other = read_predictions(results / "predictions.npz")
+        place = {
+            k: i
+            for i, k in enumerate(zip(other["patient"], other["slice"], strict=True))
+        }
+        called = other["called"][[place[k] for k in key]]
+        name = read_summary(results / "summary.json")["variant"]
+        layers.append((name, called))
+    return {
+        "columns": figures.ATLAS_COLUMNS,
+        "size": predictions["crop"].shape[1],
+        "slices": [[str(key[i][0]), int(key[i][1])] for i in order],
+        "image": _data_uri(figures.atlas(predictions["crop"][order])),
+        "layers": [
+            {"name": name, "src": _data_uri(figures.atlas(mask[order]))}
+            for name, mask in layers
+        ],
+    }
 
 
 def _template() -> jinja2.Template:
@@ -92,6 +152,9 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["percent"] = lambda v: (
         "\N{EN DASH}" if v is None else f"{100 * v:.2f}"
+    )
+    environment.filters["number"] = lambda v, digits: (
+        "\N{EN DASH}" if v is None else f"{v:.{digits}f}"
     )
     return environment.from_string(text)
 
@@ -168,6 +231,10 @@ def _sheet(predictions: dict, predicted: np.ndarray, which, titles) -> str:
     png = figures.overlays(
         predictions["crop"][which], predictions["scar"][which], predicted[which], titles
     )
+    return _data_uri(png)
+
+
+def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 

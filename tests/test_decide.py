@@ -54,6 +54,4 @@ def test_choosing_finds_the_threshold_and_the_area_that_separate():
 
 
 def test_several_networks_decide_by_their_mean():
-    assert mean([Decision(0.2, 0.0), Decision(0.4, 50.0)]) == Decision(
-        pytest.approx(0.3), 25.0
-    )
+    assert mean([Decision(0.25, 0.0), Decision(0.75, 50.0)]) == Decision(0.5, 25.0)
