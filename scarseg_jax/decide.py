@@ -57,24 +57,27 @@ def without_small(mask: np.ndarray, least_px: Sequence[float] | np.ndarray):
 
 
 def choose(probability: np.ndarray, scar: np.ndarray, pixel_mm2: np.ndarray):
-    """Returns the decision with the highest Dice over all pixels of the slices.
+    """Returns the decision with the highest mean Dice of the slices with scar.
 
-    Pooled over slices, as when the best epoch is chosen: so that slices without scar
-    count, through what is called in them. The first of equals wins: the lowest
-    threshold, then the smallest area.
+    That is the paper's own measure. It does not see slices without scar; so of equals
+    the largest area wins, then the lowest threshold. Without any scar, nothing is
+    chosen: one half and no area.
 
     Args:
       probability: (n, H, W) of validation slices.
       scar: (n, H, W) bool truth.
       pixel_mm2: (n,) area of each slice's pixels.
     """
-    best, best_dice = Decision(0.5), -1.0
-    for threshold in THRESHOLDS:
-        for area in AREAS_MM2:
+    some = scar.any((1, 2))
+    probability, scar, pixel_mm2 = probability[some], scar[some], pixel_mm2[some]
+    best, best_dice = Decision(0.5), 0.0
+    for area in reversed(AREAS_MM2):
+        for threshold in THRESHOLDS:
             decision = Decision(threshold, area)
             called = call_scar(probability, pixel_mm2, decision)
-            both, total = (called & scar).sum(), called.sum() + scar.sum()
-            dice = 2 * both / total if total else 0.0
+            both = (called & scar).sum((1, 2))
+            total = called.sum((1, 2)) + scar.sum((1, 2))
+            dice = float(np.sum(2 * both / total))
             if dice > best_dice:
                 best, best_dice = decision, dice
     return best

@@ -410,7 +410,7 @@ def _evaluate(config: Any, workdir: Path) -> None:
         fold[test] = member["fold"]
     about: dict = {}
     history = workdir / "results" / "history.csv"
-    if config.train.selection == "validation" and history.is_file():
+    if config.train.selection != "oracle" and history.is_file():
         about["optimism"] = evaluate.optimism(evaluate.read_table(history))
     summary = evaluate.evaluate(
         workdir / "results",

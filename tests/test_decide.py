@@ -46,11 +46,21 @@ def test_choosing_finds_the_threshold_and_the_area_that_separate():
     scar = np.zeros((2, 16, 16), bool)
     scar[0, 2:10, 2:10] = True
     probability = np.where(scar, 0.35, 0.1)
-    probability[1, 5:7, 5:7] = 0.9  # four pixels, 16 mm2, of a slice without scar
+    probability[0, 12:14, 12:14] = 0.9  # four pixels, 16 mm2
+    probability[1, 5:7, 5:7] = 0.9  # and in a slice without scar
     chosen = choose(probability, scar, np.array([4.0, 4.0]))
-    assert chosen == Decision(0.15, 25.0)
+    assert chosen == Decision(0.15, 150.0)  # the scar has 256 mm2
     called = call_scar(probability, np.array([4.0, 4.0]), chosen)
     np.testing.assert_array_equal(called, scar)
+
+
+def test_a_small_scar_keeps_the_area_small_and_no_scar_chooses_nothing():
+    scar = np.zeros((2, 16, 16), bool)
+    scar[0, 2:10, 2:10] = True
+    scar[1, 4:6, 4:8] = True  # 32 mm2: counts as much as the large one
+    area = np.array([4.0, 4.0])
+    assert choose(scar * 0.6, scar, area) == Decision(0.05, 25.0)
+    assert choose(scar * 0.6, np.zeros_like(scar), area) == Decision(0.5)
 
 
 def test_several_networks_decide_by_their_mean():

@@ -11,6 +11,7 @@ from scarseg_jax.evaluate import (
     HISTORY_COLUMNS,
     evaluate,
     headline,
+    optimism,
     read_summary,
     read_table,
     write_history,
@@ -339,3 +340,15 @@ def test_floats_are_written_with_all_their_digits(tmp_path, slices, probability)
     with (tmp_path / "slices.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert float(rows[2]["sp"]) == 4072 / 4080
+
+
+def test_optimism_tells_what_each_way_to_choose_the_epoch_gives():
+    dice = {"0": [(0.5, 0.4), (0.7, 0.3), (0.6, 0.6)], "1": [(0.2, 0.1), (0.1, 0.2)]}
+    history = [
+        {"fold": fold, "seed": "0", "validation_dsc": str(v), "test_dsc": str(t)}
+        for fold, epochs in dice.items()
+        for v, t in epochs
+    ]
+    assert optimism(history) == pytest.approx(
+        {"last": 0.4, "validation": 0.2, "oracle": 0.4}
+    )
