@@ -8,11 +8,13 @@ its values back there.
 
 import dataclasses
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from scarseg_jax import layers
 
@@ -147,12 +149,17 @@ class Norm(nn.Module):
         channels = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-        variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
         if self.activation == "prelu":
             slope = Slope(self.layout, name="prelu")(channels)
         else:
             slope = jnp.full((channels,), 1.0 if self.activation == "none" else 0.0)
+        frozen = not (
+            self.is_initializing() or self.has_variable("batch_stats", "mean")
+        )
+        if frozen:
+            return layers.rectify(x * scale + bias, slope)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
         if not train:
             gain = scale * jax.lax.rsqrt(variance.value + self.layout.epsilon)
             return layers.rectify(x * gain + (bias - mean.value * gain), slope)
@@ -323,6 +330,33 @@ class ENet(nn.Module):
                 x, _ = bottleneck(x, position, keep.get(block.name), train=train)
         size = layout.full_convolution
         return Upsampling(self.classes, size, use_bias=size == 2, name="classify")(x)
+
+    def freeze(self, variables: Any) -> dict:
+        """Returns variables that only predict, faster.
+
+        Each normalisation's running averages are worked into its scale and offset,
+        once, where prediction would do so for each pixel.
+        """
+        epsilon = LAYOUTS[self.variant].epsilon
+        params: Any = traverse_util.flatten_dict(variables["params"])
+        statistics: Any = traverse_util.flatten_dict(variables["batch_stats"])
+        for *layer, name in list(statistics):
+            if name == "mean":
+                mean, variance, scale, bias = (
+                    tree[*layer, leaf]
+                    for tree, leaf in (
+                        (statistics, "mean"),
+                        (statistics, "variance"),
+                        (params, "scale"),
+                        (params, "bias"),
+                    )
+                )
+                gain = scale * jax.lax.rsqrt(variance + epsilon)
+                params |= {
+                    (*layer, "scale"): gain,
+                    (*layer, "bias"): bias - mean * gain,
+                }
+        return {"params": traverse_util.unflatten_dict(params)}
 
     def _stem(self, images: jax.Array, layout: Layout, train: bool) -> jax.Array:
         window = layers.Window.centred(3, 3, stride=2)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from flax import linen as nn
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from scarseg_jax import train
+from scarseg_jax.enet import ENet
 
 PREDICT_BATCH = 16  # images a network predicts at a time
 
@@ -114,7 +114,7 @@ def put_shared(tree, mesh: Mesh):
 
 
 def predict_members(
-    model: nn.Module,
+    model: ENet,
     variables: dict,
     images: np.ndarray,
     wanted: np.ndarray,
@@ -137,7 +137,7 @@ def predict_members(
     answer = train.predict_symmetric if symmetries else train.predict
 
     def predict(own, indices, images):
-        return answer(model, own, images[indices], PREDICT_BATCH)
+        return answer(model, model.freeze(own), images[indices], PREDICT_BATCH)
 
     run = map_members(predict, mesh, shared=(False, False, True))
     probability = run(

@@ -185,11 +185,7 @@ class _Epochs:
         self.model = model
         self.optimizer = train.make_optimizer(recipe.weight_decay)
         self.image = data.image[:1]
-        variables = jax.eval_shape(
-            lambda: model.init(jax.random.key(0), self.image, train=False)
-        )
-        zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), variables)
-        _, self.unpack = train.pack(zeros)
+        self.unpack = train.make_unpack(model, self.image)
         self.data = ensemble.put_shared(data, mesh)
         self.watched = [
             ensemble.put_members(padded(slices), mesh)
@@ -219,9 +215,8 @@ class _Epochs:
         )
 
         def predict(weights, images):
-            return train.predict(
-                self.model, self.unpack(weights), images, ensemble.PREDICT_BATCH
-            )
+            frozen = self.model.freeze(self.unpack(weights))
+            return train.predict(self.model, frozen, images, ensemble.PREDICT_BATCH)
 
         schedule = train.make_schedule(self.recipe.learning_rate, self.recipe.decay)
         return train.make_train_epoch(step, predict, schedule, self.recipe.selection)

@@ -74,6 +74,23 @@ def pack(variables: Any) -> tuple[Weights, Callable[[Weights], dict]]:
     return Weights(*vectors), unpack
 
 
+def make_unpack(model: nn.Module, image: Any) -> Callable[[Weights], dict]:
+    """Returns `pack`'s inverse for a network's variables; nothing is computed.
+
+    Args:
+      model: The network.
+      image: (1, H, W, C), for the shapes.
+    """
+    inverse = []
+
+    def trace():
+        _, unpack = pack(model.init(jax.random.key(0), image, train=False))
+        inverse.append(unpack)
+
+    jax.eval_shape(trace)
+    return inverse[0]
+
+
 def make_optimizer(weight_decay: float) -> optax.GradientTransformation:
     """Returns Adam with decoupled weight decay on the kernels, for a rate of 1.
 
@@ -196,7 +213,7 @@ def predict(
 
     Args:
       model: The network.
-      variables: One member's.
+      variables: One member's, or what `model.freeze` makes of them.
       images: Any number of them.
       batch_size: How many run at a time, whatever n is.
     """

@@ -95,3 +95,22 @@ def test_each_image_is_predicted_alone(small):
     model, variables, images = small
     run = jax.jit(lambda x: model.apply(variables, x, train=False))
     np.testing.assert_allclose(run(images)[:1], run(images[:1]), atol=1e-5)
+
+
+def test_a_frozen_network_says_what_it_said_before(rng):
+    model = ENet()
+    images = rng.standard_normal((2, 32, 32, 1)).astype(np.float32)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
+    variables = jax.tree.map(
+        lambda leaf: rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32) / 8, shapes
+    )
+
+    @jax.jit
+    def both(variables):
+        frozen = model.freeze(variables)
+        assert set(frozen) == {"params"}
+        return [model.apply(v, images, train=False) for v in (variables, frozen)]
+
+    thawed, frozen = both(variables)
+    assert np.abs(thawed).max() > 1
+    np.testing.assert_allclose(frozen, thawed, rtol=1e-4)

@@ -163,7 +163,7 @@ def single_step():
     model, optimizer = ENet(dropout=False), train.make_optimizer(2e-4)
     data = jax.tree.map(jnp.asarray, toy(4))
     state = train.init_state(model, optimizer, data.image[:1], jax.random.key(0))
-    _, unpack = train.pack(model.init(jax.random.key(0), data.image[:1], train=False))
+    unpack = train.make_unpack(model, data.image[:1])
     step = train.make_train_step(model, optimizer, unpack, (1.0, 1.0))
     return jax.jit(step), state, data
 
@@ -209,11 +209,7 @@ def test_pooled_dice_counts_valid_slices_only():
 def test_vmapped_step_has_no_grouped_convolution_scatter_or_select_and_scatter():
     model, optimizer = ENet(), train.make_optimizer(2e-4)
     data = jax.tree.map(jnp.asarray, toy(4))
-    variables = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), data.image[:1], train=False)
-    )
-    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), variables)
-    _, unpack = train.pack(zeros)
+    unpack = train.make_unpack(model, data.image[:1])
     step = train.make_train_step(model, optimizer, unpack, (1.0, 1.0))
 
     def run(key, data):

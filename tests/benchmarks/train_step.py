@@ -26,6 +26,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from scarseg_jax import ensemble, phantom, train
 from scarseg_jax.enet import ENet
@@ -73,11 +74,8 @@ def make_data(count: int = 64) -> train.Data:
 def lower_steps(members: int, variant: str):
     """Returns the lowered program of STEPS steps of so many members, and its inputs."""
     model, optimizer, data = ENet(variant), train.make_optimizer(2e-4), make_data()
-    variables = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), data.image[:1], train=False)
-    )
-    zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), variables)
-    step = train.make_train_step(model, optimizer, train.pack(zeros)[1], (1.0, 1.0))
+    unpack = train.make_unpack(model, data.image[:1])
+    step = train.make_train_step(model, optimizer, unpack, (1.0, 1.0))
 
     def steps(state, table, data):
         def body(state, codes):
@@ -106,20 +104,25 @@ def lower_steps(members: int, variant: str):
 
 
 def make_inference(batch: int, variant: str) -> Callable[[], object]:
-    """Returns a call that predicts so many images with one network, on all devices."""
+    """Returns a call that predicts so many images with one network, on all devices.
+
+    The network is frozen and passed as one vector: hundreds of small arrays cost a
+    millisecond a call.
+    """
     model, data = ENet(variant), make_data(batch)
     variables = jax.jit(functools.partial(model.init, train=False))(
         jax.random.key(0), data.image[:1]
     )
+    vector, unravel = ravel_pytree(jax.jit(model.freeze)(variables))
     devices = min(jax.device_count(), batch)
     mesh = ensemble.member_mesh(devices)
 
-    def predict(images, variables):
-        return train.predict(model, variables, images, len(images))
+    def predict(images, vector):
+        return train.predict(model, unravel(vector), images, len(images))
 
     run = ensemble.map_members(predict, mesh, shared=(False, True))
     images = data.image.reshape(devices, batch // devices, 64, 64, 1)
-    put = ensemble.put_members(images, mesh), ensemble.put_shared(variables, mesh)
+    put = ensemble.put_members(images, mesh), ensemble.put_shared(vector, mesh)
     return lambda: run(*put)
 
 
@@ -195,28 +198,22 @@ def measure(given):
     yield "product_rate_all_cores", every, "GFLOP/s", None, None
     yield from measure_compiling(given.variant)
     step_flops = 3 * BATCH * FLOPS_PER_IMAGE
+    calls = {}
     for members in map(int, given.members.split(",")):
         lowered, inputs = lower_steps(members, given.variant)
-        program = lowered.compile()
-        ours, theirs = alternate(
-            functools.partial(program, *inputs), peer and peer.step, given.rounds
-        )
-        rate = one if members == 1 else every
-        floor = step_flops / rate / 1e6
-        yield (
-            f"ms_per_member_step_{members}",
-            ours / members / STEPS,
-            "ms",
-            floor,
-            theirs,
-        )
+        calls[members] = functools.partial(lowered.compile(), *inputs)
+    ms = alternate(calls | ({"theirs": peer.step} if peer else {}), given.rounds)
+    for members in calls:
+        floor = step_flops / (one if members == 1 else every) / 1e6
+        ours = ms[members] / members / STEPS
+        yield f"ms_per_member_step_{members}", ours, "ms", floor, ms.get("theirs")
     for batch in (1, 64):
-        theirs = functools.partial(peer.predict, batch) if peer else None
-        ours, theirs = alternate(
-            make_inference(batch, given.variant), theirs, 5 * given.rounds
-        )
+        calls = {"ours": make_inference(batch, given.variant)}
+        if peer:
+            calls["theirs"] = functools.partial(peer.predict, batch)
+        ms = alternate(calls, 5 * given.rounds)
         floor = batch * FLOPS_PER_IMAGE / (one if batch == 1 else every) / 1e6
-        yield f"inference_ms_batch_{batch}", ours, "ms", floor, theirs
+        yield f"inference_ms_batch_{batch}", ms["ours"], "ms", floor, ms.get("theirs")
     study = phantom.simulate_study("phantom_001")
     image = np.zeros((len(study.image), 256, 256), np.float32)
     y, x = (min(n, 256) for n in study.image.shape[1:])
@@ -225,15 +222,15 @@ def measure(given):
     yield "crop_ms_per_slice_256", crop_ms / len(image), "ms", None, None
 
 
-def alternate(ours, theirs, rounds: int) -> tuple[float, float | None]:
-    """Returns the medians of both, timed in turns."""
-    ours()
-    if theirs is None:
-        return median_ms(ours, rounds), None
-    theirs()
-    pairs = [(once_ms(ours), once_ms(theirs)) for _ in range(rounds)]
-    mine, other = (statistics.median(times) for times in zip(*pairs, strict=True))
-    return mine, other
+def alternate(calls: dict, rounds: int) -> dict:
+    """Returns each call's median time in milliseconds, timed in turns."""
+    for call in calls.values():
+        once_ms(call)
+    times = [[once_ms(call) for call in calls.values()] for _ in range(rounds)]
+    return {
+        name: statistics.median(column)
+        for name, column in zip(calls, zip(*times, strict=True), strict=True)
+    }
 
 
 def measure_compiling(variant: str):
