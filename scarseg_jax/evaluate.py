@@ -89,6 +89,7 @@ def evaluate(
         "empty_mask_rule": EMPTY_MASK_RULE,
         "pooling_rule": POOLING_RULE,
         **summarise(slices, counts),
+        "by_seed": by_seed(slices, counts, seeds),
         **clinical.describe(slices, counts, measures, probability),
     }
     if probability is not None:
@@ -145,6 +146,26 @@ def summarise(slices: "Slices", counts: Counts) -> dict:
     }
 
 
+def by_seed(slices: "Slices", counts: Counts, seeds: Sequence[int]) -> list[dict]:
+    """Returns each seed's own figures: how much depends on chance in training."""
+    figures = []
+    for index, seed in enumerate(seeds):
+        own = summarise(
+            slices,
+            Counts(**{name: c[index : index + 1] for name, c in vars(counts).items()}),
+        )
+        figures.append(
+            {
+                "seed": seed,
+                "dsc": own["table1"]["dsc"]["median"],
+                "patients_dsc": own["patients_dsc"]["mean"],
+                "missed": own["failures"]["missed"]["slices"],
+                "false": own["failures"]["false"]["slices"],
+            }
+        )
+    return figures
+
+
 def headline(summary: Mapping) -> str:
     """Returns the summary as a few lines of text."""
     unit = "slices" if len(summary["seeds"]) == 1 else "slices x seeds"
@@ -171,6 +192,13 @@ def headline(summary: Mapping) -> str:
         deviation = "" if dice["sd"] is None else f" ± {dice['sd']:.3f}"
         patients = f"{dice['n']} patients with scar"
         lines.append(f"  3-D Dice: {dice['mean']:.3f}{deviation} ({patients})")
+    each = summary["by_seed"]
+    if len(each) > 1 and each[0]["dsc"] is not None:
+        dsc, dice = ([s[key] for s in each] for key in ("dsc", "patients_dsc"))
+        lines.append(
+            f"  seed by seed: DSC {100 * min(dsc):.2f} to {100 * max(dsc):.2f} %,"
+            f" 3-D Dice {min(dice):.3f} to {max(dice):.3f}"
+        )
     if (flattery := summary.get("optimism")) is not None:
         lines.append(
             "  Dice of the test patients by epoch: the last {last:.3f}, best on"

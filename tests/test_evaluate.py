@@ -154,6 +154,12 @@ def test_seeds_are_pooled_in_table_1_and_averaged_in_a_patients_dice(
     assert "missed scar: 1 of 4 slices x seeds (1 patients)" in headline(summary)
     dice = summary["patients_dsc"]
     assert (dice["mean"], dice["n"]) == ((0.25 + 1) / 2, 1)
+    assert summary["by_seed"] == [
+        {"seed": 0, "dsc": 0.25, "patients_dsc": 0.25, "missed": 1, "false": 1},
+        {"seed": 7, "dsc": 1.0, "patients_dsc": 1.0, "missed": 0, "false": 0},
+    ]
+    spread = "  seed by seed: DSC 25.00 to 100.00 %, 3-D Dice 0.250 to 1.000"
+    assert spread in headline(summary).splitlines()
     with np.load(tmp_path / "predictions.npz") as archive:
         np.testing.assert_array_equal(archive["probability"], both.mean(axis=0))
 
