@@ -7,6 +7,7 @@ border, and the slices of a stack vote together before each is looked at alone.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 from scipy import ndimage
@@ -19,11 +20,14 @@ WALLS_MM = tuple(range(6, 17, 2))
 CENTRE_PRIOR_MM = 25.0
 # How far a slice's centre lies from the stack's (the long axis is a little oblique).
 SLICE_PRIOR_MM = 6.0
+_LEAST = np.finfo(np.float64).tiny ** 0.5  # a vote
 _SEARCH = 2.5  # deviations of the centre prior
 _EDGE_SCALE_MM = 2.0
 _CONTRAST_SCALE_MM = 12.0  # edges count by how they stand out within this distance
 _VOTE_BLUR_MM = 3.0  # hearts are not quite round
 _PAIRS = tuple((r, r + wall) for r in ENDOCARDIAL_RADII_MM for wall in WALLS_MM)
+_INNER_MM = sorted({r for pair in _PAIRS for r in pair})
+_OUTER_MM = sorted({r for _, r in _PAIRS})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,20 +58,22 @@ def find_left_ventricle(
     middle = _middle(small)
     reach = int(_SEARCH * CENTRE_PRIOR_MM / WORKING_PIXEL_MM)
     corner = np.rint(middle).astype(int) - reach
-    votes = np.stack([_votes(s, corner, 2 * reach + 1) for s in small])
+    circles = [_votes(s, corner, 2 * reach + 1) for s in small]
+    # The least vote counts more than this; where there is none, the prior decides.
+    votes = np.stack([_best_pair(*c) for c in circles]) + _LEAST
     grid = np.mgrid[: 2 * reach + 1, : 2 * reach + 1]
 
-    # The least vote counts more than this; where there is none, the prior decides.
-    votes += np.finfo(votes.dtype).tiny ** 0.5
-    together = votes.max(axis=1).sum(axis=0)
-    together = together * _near(grid, middle - corner, CENTRE_PRIOR_MM)
+    together = votes.sum(axis=0) * _near(grid, middle - corner, CENTRE_PRIOR_MM)
     common = np.unravel_index(together.argmax(), together.shape)
     alone = votes * _near(grid, np.array(common), SLICE_PRIOR_MM)
-    best = [np.unravel_index(v.argmax(), v.shape) for v in alone]
-    centres = np.array([(y, x) for _, y, x in best]) + corner
+    centres = np.array([np.unravel_index(v.argmax(), v.shape) for v in alone])
+    radii_mm = [
+        max(_PAIRS, key=lambda pair: inner[pair[0]][y, x] + outer[pair[1]][y, x])[1]
+        for (inner, outer), (y, x) in zip(circles, centres, strict=True)
+    ]
     return LeftVentricle(
-        centre_px=(centres + 0.5) / factors - 0.5,
-        diameter_mm=np.array([2.0 * _PAIRS[pair][1] for pair, _, _ in best]),
+        centre_px=(centres + corner + 0.5) / factors - 0.5,
+        diameter_mm=2.0 * np.array(radii_mm),
     )
 
 
@@ -96,11 +102,24 @@ def _middle(stack: np.ndarray) -> np.ndarray:
     return np.array([(span[0] + span[-1]) / 2 for span in spans])
 
 
-def _votes(slice_: np.ndarray, corner: np.ndarray, size: int) -> np.ndarray:
-    """Returns how well each pair of circles fits each centre, (pairs, size, size).
+def _best_pair(inner: dict[int, np.ndarray], outer: dict[int, np.ndarray]):
+    """Returns the votes for the pair of circles that fits each centre best."""
+    pairs = (
+        inner[radius]
+        + functools.reduce(np.maximum, (outer[radius + wall] for wall in WALLS_MM))
+        for radius in ENDOCARDIAL_RADII_MM
+    )
+    return functools.reduce(np.maximum, pairs)
+
+
+def _votes(slice_: np.ndarray, corner: np.ndarray, size: int):
+    """Returns how well circles of each radius fit each centre, (size, size) arrays.
 
     The blood pool is brighter than the wall: votes for its border go up the gradient.
     What lies around the wall may be brighter (fat, right ventricle) or darker (lung).
+
+    Returns:
+      The votes for the inner and for the outer circle of a pair, by radius in mm.
     """
     sigma = _EDGE_SCALE_MM / WORKING_PIXEL_MM
     smooth = ndimage.gaussian_filter(slice_, sigma)
@@ -117,16 +136,20 @@ def _votes(slice_: np.ndarray, corner: np.ndarray, size: int) -> np.ndarray:
     direction = gradient[:, *edge] / strength[edge]
     weight = np.minimum(weight[edge], 2)
 
-    def circle(radius_mm: float, sign: int) -> np.ndarray:
-        y, x = np.rint(place + sign * radius_mm / WORKING_PIXEL_MM * direction)
-        hit = (y >= 0) & (y < size) & (x >= 0) & (x < size)
-        flat = (y[hit] * size + x[hit]).astype(int)
-        votes = np.bincount(flat, weight[hit], size**2).reshape(size, size)
-        blurred = ndimage.gaussian_filter(votes, _VOTE_BLUR_MM / WORKING_PIXEL_MM)
+    def circles(radii_mm: list[int], sign: int) -> dict[int, np.ndarray]:
+        radii = np.array(radii_mm)[:, None, None]
+        at = np.rint(place + sign * radii / WORKING_PIXEL_MM * direction).astype(int)
+        inside = ((at >= 0) & (at < size)).all(axis=1)
+        cell = np.arange(len(radii))[:, None] * size + at[:, 0]
+        flat = (cell * size + at[:, 1])[inside]
+        cast = np.broadcast_to(weight, inside.shape)[inside]
+        votes = np.bincount(flat, cast, len(radii) * size**2)
+        votes = votes.reshape(len(radii), size, size)
+        blur = _VOTE_BLUR_MM / WORKING_PIXEL_MM
+        blurred = ndimage.gaussian_filter(votes, (0, blur, blur))
         # Between no weighting, which favours large circles, and by circumference,
         # which favours small ones.
-        return blurred / np.sqrt(radius_mm)
+        return dict(zip(radii_mm, blurred / np.sqrt(radii), strict=True))
 
-    up = {r: circle(r, 1) for r in sorted({r for pair in _PAIRS for r in pair})}
-    outer = {r: np.maximum(up[r], circle(r, -1)) for r in {r for _, r in _PAIRS}}
-    return np.stack([up[inner] + outer[wall] for inner, wall in _PAIRS])
+    up, down = circles(_INNER_MM, 1), circles(_OUTER_MM, -1)
+    return up, {radius: np.maximum(up[radius], down[radius]) for radius in down}
