@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from scarseg_jax import compare, main, phantom
+from scarseg_jax import baselines, compare, main, phantom
 from scarseg_jax.errors import InputError
 from scarseg_jax.evaluate import read_summary, read_table
 from scarseg_jax.predict import predict_file
@@ -79,6 +79,30 @@ def test_a_finished_run_is_not_trained_again(workdir, caplog, monkeypatch):
 def test_a_run_equals_itself(workdir, capsys):
     assert compare.main([str(workdir), str(workdir)]) == 0
     assert "no significant difference" in capsys.readouterr().out
+
+
+def test_methods_without_training_join_the_run_in_compare_and_report(workdir, capsys):
+    main.run(load_config(), workdir, "baselines")
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == len(baselines.METHODS)
+    folders = sorted((workdir / "baselines").iterdir())
+    assert len(folders) == len(baselines.METHODS)
+    tested = read_table(workdir / "results" / "slices.csv")
+    key = ("patient", "slice", "fold", "true_px")
+    for folder in folders:
+        rows = read_table(folder / "results" / "slices.csv")
+        assert [[r[k] for k in key] for r in rows] == [
+            [r[k] for k in key] for r in tested
+        ]
+    # On the phantom the scar is much brighter than the myocardium.
+    gmm = read_summary(workdir / "baselines" / "GMM" / "results" / "summary.json")
+    assert gmm["patients_dsc"]["mean"] > 0.5
+    assert compare.main([str(workdir), *map(str, folders)]) == 0
+    table = capsys.readouterr().out
+    assert all(folder.name in table for folder in folders)
+    main.run(load_config(), workdir, "report")
+    page = (workdir / "report.html").read_text()
+    assert all(f"<td>{name}</td>" in page for name in baselines.METHODS)
 
 
 def test_another_configuration_is_refused_in_the_same_folder(workdir):
