@@ -22,7 +22,7 @@ def get_config():
     )
     config.folds = config_dict.create(
         k=0,  # 0 leaves one patient out at a time (3); else so many patient groups
-        validation=0.125,  # share of training patients that chooses the best epoch
+        validation=0.125,  # share of training patients that chooses when scar is called
         seed=0,  # of the split
         seeds=(0,),  # one network for each fold and each of these
     )
