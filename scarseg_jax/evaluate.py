@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scarseg_jax import clinical
+from scarseg_jax import clinical, consensus
 from scarseg_jax.errors import InputError
 from scarseg_jax.metrics import Counts, count, failures, patients_dice, spread
 
@@ -91,6 +91,9 @@ def evaluate(
         **summarise(slices, counts),
         **clinical.describe(slices, counts, measures, probability),
     }
+    tested = set(slices.patient.tolist())
+    if several := [record for p, record in slices.readers.items() if p in tested]:
+        summary["readers"] = consensus.summarise(several)
     if probability is not None:
         at_half = summarise(slices, count(probability >= 0.5, slices.scar))
         summary["at_half"] = {
@@ -171,6 +174,12 @@ def headline(summary: Mapping) -> str:
         deviation = "" if dice["sd"] is None else f" ± {dice['sd']:.3f}"
         patients = f"{dice['n']} patients with scar"
         lines.append(f"  3-D Dice: {dice['mean']:.3f}{deviation} ({patients})")
+    readers = summary.get("readers")
+    if readers and readers["dice"]["n"]:
+        lines.append(
+            "  two readers agree to {mean:.3f} 3-D Dice ({n} patients), the"
+            " ceiling".format(**readers["dice"])
+        )
     if (flattery := summary.get("optimism")) is not None:
         lines.append(
             "  Dice of the test patients by epoch: the last {last:.3f}, best on"
