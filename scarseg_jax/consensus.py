@@ -1,10 +1,21 @@
 """Masks of several readers: one made from them all, and how far they agree."""
 
+import dataclasses
 import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import special
 
+from scarseg_jax.metrics import spread
+from scarseg_jax.study import Study
+
+RULES = ("staple", "majority")
+REGION_RULE = (
+    "Each patient's volume by itself, on the image's own pixels; STAPLE within the"
+    " myocardium and what any reader marked or, without a myocardium, the box around"
+    " all marks."
+)
 _START = 0.99999  # of both sensitivity and specificity, as in Warfield et al.
 _LEAST = 1e-12  # keeps the logarithm of a perfect reader's error finite
 
@@ -84,11 +95,7 @@ def agreement(masks: np.ndarray) -> dict[str, float | int | None]:
       ValueError: If the masks are not bool or there is none.
     """
     _check(masks)
-    dice = [
-        float(2 * (one & other).sum() / (one.sum() + other.sum()))
-        for one, other in itertools.combinations(masks, 2)
-        if one.any() or other.any()
-    ]
+    dice = _pairs(masks)
     if not dice:
         return {"mean": None, "min": None, "max": None, "pairs": 0}
     return {
@@ -96,6 +103,122 @@ def agreement(masks: np.ndarray) -> dict[str, float | int | None]:
         "min": min(dice),
         "max": max(dice),
         "pairs": len(dice),
+    }
+
+
+def settle(study: Study, rule: str) -> tuple[Study, dict]:
+    """Returns the study with the readers' consensus for its scar, and their agreement.
+
+    Args:
+      study: Of several readers.
+      rule: One of `RULES`.
+
+    Returns:
+      The study, and what JSON can hold: "consensus", the rule; "scar", whether the
+      consensus has any; "dice", the mean 3-D Dice of the pairs; "slice_dsc", of each
+      pair on each slice with scar; and "readers", by name, their 3-D "dice" with the
+      consensus, STAPLE's "sensitivity" and "specificity", and "others", the 3-D Dice
+      with the consensus of the others where these are two or more. None stands for
+      what is undefined.
+
+    Raises:
+      ValueError: If the rule is unknown or there are no readers.
+    """
+    masks = np.array(list(study.readers.values()))
+    scar = _consensus(masks, study.myocardium, rule)
+    _, *performance = staple(masks[:, _region(masks, study.myocardium)])
+    readers = {}
+    for i, (name, p, q) in enumerate(zip(study.readers, *performance, strict=True)):
+        others = np.delete(masks, i, axis=0)
+        readers[name] = {
+            "dice": agreement(np.stack([masks[i], scar]))["mean"],
+            "sensitivity": None if np.isnan(p) else float(p),
+            "specificity": None if np.isnan(q) else float(q),
+            "others": None,
+        }
+        if len(others) > 1:
+            theirs = _consensus(others, study.myocardium, rule)
+            readers[name]["others"] = agreement(np.stack([masks[i], theirs]))["mean"]
+    scarred = np.flatnonzero(scar.any(axis=(1, 2)))
+    return dataclasses.replace(study, scar=scar), {
+        "consensus": rule,
+        "scar": bool(scar.any()),
+        "dice": agreement(masks)["mean"],
+        "slice_dsc": [dice for z in scarred for dice in _pairs(masks[:, z])],
+        "readers": readers,
+    }
+
+
+def summarise(patients: Sequence[Mapping]) -> dict:
+    """Returns the agreement over patients.
+
+    Args:
+      patients: What `settle` says of each that several readers drew.
+
+    Returns:
+      "names", "patients", "consensus" and "region_rule"; over the patients with scar
+      "dice", {"mean", "sd", "n"} of the pairwise 3-D Dice; over all pairs on slices
+      with scar "slice_dsc", as `metrics.spread`; and "by_reader" the means over that
+      reader's patients with scar, where defined, and how many "patients" these are.
+    """
+    names = sorted({name for patient in patients for name in patient["readers"]})
+    scarred = [patient for patient in patients if patient["scar"]]
+    slice_dsc = [dice for patient in scarred for dice in patient["slice_dsc"]]
+    by_reader: dict[str, dict] = {}
+    for name in names:
+        own = [p["readers"][name] for p in scarred if name in p["readers"]]
+        keys = ("dice", "sensitivity", "specificity", "others")
+        means = {key: _mean_sd([row[key] for row in own])["mean"] for key in keys}
+        by_reader[name] = {"patients": len(own), **means}
+    return {
+        "names": names,
+        "patients": len(patients),
+        "consensus": patients[0]["consensus"],
+        "region_rule": REGION_RULE,
+        "dice": _mean_sd([patient["dice"] for patient in scarred]),
+        "slice_dsc": spread(np.array(slice_dsc, float)),
+        "by_reader": by_reader,
+    }
+
+
+def _consensus(masks: np.ndarray, myocardium, rule: str) -> np.ndarray:
+    if rule == "majority":
+        return majority(masks)
+    if rule != "staple":
+        raise ValueError(f"the rule is {rule!r}; expected one of {', '.join(RULES)}")
+    region = _region(masks, myocardium)
+    scar = np.zeros(region.shape, bool)
+    scar[region] = staple(masks[:, region])[0] > 0.5
+    return scar
+
+
+def _region(masks: np.ndarray, myocardium: np.ndarray | None) -> np.ndarray:
+    """Returns the (Z, Y, X) bool pixels that STAPLE weighs, as in `REGION_RULE`."""
+    marked = masks.any(axis=0)
+    if not marked.any():
+        return np.ones_like(marked)  # there is nothing to find
+    if myocardium is not None:
+        return marked | myocardium
+    region = np.zeros_like(marked)
+    region[tuple(slice(at.min(), at.max() + 1) for at in np.nonzero(marked))] = True
+    return region
+
+
+def _pairs(masks: np.ndarray) -> list[float]:
+    """Returns the Dice of each pair of readers of whom one marked anything."""
+    return [
+        float(2 * (one & other).sum() / (one.sum() + other.sum()))
+        for one, other in itertools.combinations(masks, 2)
+        if one.any() or other.any()
+    ]
+
+
+def _mean_sd(values: Sequence[float | None]) -> dict:
+    defined = [value for value in values if value is not None]
+    return {
+        "mean": float(np.mean(defined)) if defined else None,
+        "sd": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
+        "n": len(defined),
     }
 
 

@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from scarseg_jax import crop
+from scarseg_jax.consensus import settle
 from scarseg_jax.errors import InputError
 from scarseg_jax.localise import find_left_ventricle
 from scarseg_jax.study import Study
@@ -49,6 +50,7 @@ class Slices:
       side_mm: (N,) float32, the length of the crop's sides.
       pixel_mm: (N,) float32, pixel size of the crop.
       data_hash: Of the inputs and settings.
+      readers: What `consensus.settle` says of each patient that several readers drew.
     """
 
     image: np.ndarray
@@ -64,15 +66,16 @@ class Slices:
     side_mm: np.ndarray
     pixel_mm: np.ndarray
     data_hash: str
+    readers: Mapping[str, dict] = dataclasses.field(default_factory=dict)
 
     def take(self, which: np.ndarray) -> "Slices":
         """Returns the slices that an index or a mask selects."""
         arrays = {
             field.name: getattr(self, field.name)[which]
             for field in dataclasses.fields(self)
-            if field.name != "data_hash"
+            if field.name not in ("data_hash", "readers")
         }
-        return Slices(**arrays, data_hash=self.data_hash)
+        return dataclasses.replace(self, **arrays)
 
 
 def prepare(
@@ -81,6 +84,7 @@ def prepare(
     read: Callable[[str], Study],
     *,
     protocol: int,
+    consensus: str = "staple",
     files: Callable[[str], Sequence[Path]] | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Slices:
@@ -91,6 +95,7 @@ def prepare(
       patients: Their names.
       read: Returns a patient's study.
       protocol: 1 sees the whole crop, 2 the myocardium only.
+      consensus: How several readers' scars become one, of `consensus.RULES`.
       files: Returns the files a patient's study is read from. Their bytes tell
         whether anything has changed; None reads every study for that.
       progress: Called with the number of patients prepared and of all.
@@ -99,14 +104,15 @@ def prepare(
       InputError: If a study cannot be used, an image stands under two names, no
         patient has scar, or the data set is damaged.
     """
-    data_hash = _hash(patients, read, files, protocol)
+    data_hash = _hash(patients, read, files, protocol, consensus)
     if not (directory / data_hash / _HOME).is_dir():
-        examples = _examples(patients, read, protocol, progress)
+        examples, readers = _examples(patients, read, protocol, consensus, progress)
         for old in directory.glob("*/lge_slices"):  # also what a killed build left
             shutil.rmtree(old.parent)
         tfds.disable_progress_bar()  # `progress` counts patients instead
         builder = LgeSlices(
             examples=examples,
+            readers=readers,
             data_dir=directory / data_hash,
             file_format="array_record",
         )
@@ -128,6 +134,7 @@ def load(directory: Path) -> Slices:
     try:
         builder: Any = tfds.builder_from_directory(home)
         rows = list(builder.as_data_source(split=_SPLIT))
+        readers = dict(builder.info.metadata).get("readers", {})
     except Exception as error:  # ArrayRecord and TFDS raise many kinds
         file = next(home.glob("*array_record*"), home)
         raise InputError(
@@ -140,7 +147,7 @@ def load(directory: Path) -> Slices:
     for name in ("side_mm", "pixel_mm"):
         columns[name] = columns[name].astype(np.float32)
     columns["patient"] = np.array([row["patient"].decode() for row in rows])
-    return Slices(**columns, data_hash=home.parents[1].name)
+    return Slices(**columns, data_hash=home.parents[1].name, readers=readers)
 
 
 class LgeSlices(tfds.core.GeneratorBasedBuilder):
@@ -148,9 +155,10 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version(_VERSION)
 
-    def __init__(self, *, examples: Sequence[dict], **kwargs):
-        """Takes the examples, in order; the rest is TFDS's."""
+    def __init__(self, *, examples: Sequence[dict], readers: dict, **kwargs):
+        """Takes the examples, in order, and `Slices.readers`; the rest is TFDS's."""
         self._examples = examples
+        self._readers = readers
         super().__init__(**kwargs)
 
     def _info(self):
@@ -175,6 +183,7 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
             description="Short-axis LGE slices cropped to the left ventricle.",
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(readers=self._readers),
         )
 
     def _split_generators(self, dl_manager):
@@ -211,12 +220,17 @@ def slice_examples(study: Study, protocol: int) -> Iterator[dict]:
         }
 
 
-def _examples(patients, read, protocol, progress) -> list[dict]:
-    """Returns all examples, after checks within and between the studies."""
+def _examples(
+    patients, read, protocol, consensus, progress
+) -> tuple[list[dict], dict[str, dict]]:
+    """Returns all examples, after checks within and between the studies; `readers`."""
     examples: list[dict] = []
+    readers: dict[str, dict] = {}
     seen: dict[bytes, str] = {}
     for done, patient in enumerate(patients, start=1):
         study = read(patient)
+        if study.readers:
+            study, readers[patient] = settle(study, consensus)
         _check(study, protocol)
         image = hashlib.sha256(study.image.tobytes()).digest()
         if image in seen:
@@ -232,7 +246,7 @@ def _examples(patients, read, protocol, progress) -> list[dict]:
             f"none of the {len(patients)} patients has scar; expected contours with"
             " scar in some: check the label files"
         )
-    return examples
+    return examples, readers
 
 
 def _check(study: Study, protocol: int) -> None:
@@ -254,9 +268,15 @@ def _check(study: Study, protocol: int) -> None:
             )
 
 
-def _hash(patients, read, files, protocol: int) -> str:
+def _hash(patients, read, files, protocol: int, consensus: str) -> str:
     """Returns the SHA-256 of all that the data set is made from."""
-    settings = {"preparation": PREPARATION, "protocol": protocol, "size": crop.SIZE}
+    settings: dict = {
+        "preparation": PREPARATION,
+        "protocol": protocol,
+        "size": crop.SIZE,
+    }
+    if consensus != "staple":  # data sets from before there was a choice stay valid
+        settings["consensus"] = consensus
     total = hashlib.sha256(json.dumps(settings).encode())
     for patient in patients:
         if files is not None:
@@ -268,6 +288,8 @@ def _hash(patients, read, files, protocol: int) -> str:
         total.update(json.dumps([patient, study.spacing_mm]).encode() + image)
         for mask in (study.myocardium, study.scar):
             total.update(b"none" if mask is None else np.packbits(mask).tobytes())
+        for name, mask in study.readers.items():
+            total.update(name.encode() + np.packbits(mask).tobytes())
     return total.hexdigest()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scarseg_jax import clinical
+from scarseg_jax import clinical, consensus
 from scarseg_jax.errors import InputError
 from scarseg_jax.metrics import Counts, count, failures, patients_dice, spread
 
@@ -92,6 +92,9 @@ def evaluate(
         "by_seed": by_seed(slices, counts, seeds),
         **clinical.describe(slices, counts, measures, probability),
     }
+    tested = set(slices.patient.tolist())
+    if several := [record for p, record in slices.readers.items() if p in tested]:
+        summary["readers"] = consensus.summarise(several)
     if probability is not None:
         at_half = summarise(slices, count(probability >= 0.5, slices.scar))
         summary["at_half"] = {
@@ -198,6 +201,12 @@ def headline(summary: Mapping) -> str:
         lines.append(
             f"  seed by seed: DSC {100 * min(dsc):.2f} to {100 * max(dsc):.2f} %,"
             f" 3-D Dice {min(dice):.3f} to {max(dice):.3f}"
+        )
+    readers = summary.get("readers")
+    if readers and readers["dice"]["n"]:
+        lines.append(
+            "  two readers agree to {mean:.3f} 3-D Dice ({n} patients), the"
+            " ceiling".format(**readers["dice"])
         )
     if (flattery := summary.get("optimism")) is not None:
         lines.append(

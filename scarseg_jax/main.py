@@ -31,6 +31,7 @@ from ml_collections import config_flags
 from scarseg_jax import (
     baselines,
     checkpoint,
+    consensus,
     dataset,
     decide,
     ensemble,
@@ -131,6 +132,7 @@ def _check(config: Any) -> None:
     for key, value, known in (
         ("protocol", config.protocol, (1, 2)),
         ("data.source", config.data.source, ("phantom", *_READERS)),
+        ("data.consensus", config.data.consensus, consensus.RULES),
         ("model.variant", config.model.variant, tuple(LAYOUTS)),
     ):
         if value not in known:
@@ -170,11 +172,13 @@ def _source(
     patients: tuple[str, ...],
     phantom_patients: int,
     phantom_seed: int,
+    consensus: str,
 ) -> tuple[tuple[str, ...], Callable[[str], Study], Callable | None]:
     """Returns the chosen patients, and the functions that read one and list its files.
 
     The phantom has no files.
     """
+    del consensus  # made when a study is prepared, whatever it was read from
     if source == "phantom":
         names = phantom.list_patients(phantom_patients)
 
@@ -234,11 +238,14 @@ def _settings_for(workdir: Path, config: Any) -> dict:
     for key in ("devices", "require_gpu", "baselines"):
         del settings[key]
     kept = workdir / _SETTINGS
-    if kept.is_file() and (before := json.loads(kept.read_text())) != settings:
-        raise InputError(
-            f"--workdir={workdir} holds a run with another configuration"
-            f" ({_difference(before, settings)}); choose another folder"
-        )
+    if kept.is_file():
+        before = json.loads(kept.read_text())
+        before["data"].setdefault("consensus", "staple")  # a run from before the choice
+        if before != settings:
+            raise InputError(
+                f"--workdir={workdir} holds a run with another configuration"
+                f" ({_difference(before, settings)}); choose another folder"
+            )
     return settings
 
 
@@ -265,6 +272,7 @@ def _prepare(config: Any, workdir: Path, patients, read, files) -> None:
         read,
         files=files,
         protocol=config.protocol,
+        consensus=config.data.consensus,
         progress=progress,
     )
     _split(config, slices.take(slices.labelled))  # says so now if it cannot be made

@@ -1,6 +1,7 @@
 """The vocabulary: what one patient's study is."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ class Study:
       spacing_mm: Centre-to-centre voxel spacing (z, y, x).
       myocardium: (Z, Y, X) bool, the LV myocardium including any scar; None where
         the study has no contours.
-      scar: (Z, Y, X) bool, infarct and no-reflow; None where the study has none.
+      scar: (Z, Y, X) bool, infarct and no-reflow; None where the study has none, and
+        where several readers drew it, until `consensus.settle` has made one of theirs.
+      readers: (Z, Y, X) bool, the scar by each of several readers, by name.
       files: What the study was read from, for messages; empty for the phantom.
 
     Raises:
@@ -30,6 +33,7 @@ class Study:
     spacing_mm: tuple[float, float, float]
     myocardium: np.ndarray | None = None
     scar: np.ndarray | None = None
+    readers: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
@@ -51,8 +55,8 @@ class Study:
                 f"{where}: voxel spacing {self.spacing_mm} mm; expected three positive"
                 " lengths: mend the header"
             )
-        for name in ("myocardium", "scar"):
-            mask = getattr(self, name)
+        masks = {"myocardium": self.myocardium, "scar": self.scar, **self.readers}
+        for name, mask in masks.items():
             if mask is not None and mask.shape != self.image.shape:
                 raise InputError(
                     f"{where}: the {name} mask has shape {mask.shape}, the image"

@@ -4,7 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from scarseg_jax.consensus import agreement, majority, staple
+from scarseg_jax.consensus import agreement, majority, settle, staple, summarise
+from scarseg_jax.study import Study
 
 
 def read(truth, sensitivity, specificity, rng):
@@ -142,6 +143,83 @@ def test_pairs_that_are_both_empty_are_left_out():
     assert agreement(masks) == agreement(masks[:1]) == nothing
     masks[0] = True
     assert agreement(masks) == {"mean": 0, "min": 0, "max": 0, "pairs": 2}
+
+
+def study_of(masks, myocardium=None):
+    """A study of readers a, b and so on."""
+    image = np.zeros(masks.shape[1:], np.float32)
+    readers = dict(zip("abcdefg", masks, strict=False))
+    return Study("p", image, (1, 1, 1), myocardium=myocardium, readers=readers)
+
+
+def test_a_wide_a_narrow_and_a_right_reader_settle_on_the_right_one():
+    masks = np.zeros((3, 2, 20, 20), bool)
+    for mask, size in zip(masks, (8, 10, 12), strict=True):
+        mask[0, 4 : 4 + size, 5:15] = True
+    myocardium = np.zeros(masks.shape[1:], bool)
+    myocardium[:, 2:18, 2:18] = True
+    for rule in ("staple", "majority"):
+        study, record = settle(study_of(masks, myocardium), rule)
+        np.testing.assert_array_equal(study.scar, masks[1])
+        pairs = [16 / 18, 16 / 20, 20 / 22]  # 8 and 10 rows, 8 and 12, 10 and 12
+        assert record["slice_dsc"] == pytest.approx(pairs)
+        assert record["dice"] == pytest.approx(np.mean(pairs))
+        a, b, c = (record["readers"][name] for name in "abc")
+        assert [r["dice"] for r in (a, b, c)] == pytest.approx([16 / 18, 1, 20 / 22])
+        assert a["sensitivity"] == pytest.approx(0.8, abs=1e-3)
+        # Inside the myocardium 20 of 512 - 100 pixels; the rest would hide them.
+        assert c["specificity"] == pytest.approx(1 - 20 / 412, abs=1e-3)
+    # The narrow one of two is their majority, and b is judged by it.
+    assert b["others"] == pytest.approx(16 / 18)
+
+
+def test_background_that_no_reader_looked_at_changes_no_consensus(rng):
+    truth = rng.random((3, 9, 8)) < 0.3
+    masks = read(truth.ravel(), np.array([0.9, 0.8, 0.6]), np.full(3, 0.9), rng)
+    masks = masks.reshape(3, *truth.shape)
+    small, record = settle(study_of(masks), "staple")
+    wide = np.pad(masks, ((0, 0), (1, 1), (40, 40), (40, 40)))
+    large, same = settle(study_of(wide), "staple")
+    inside = np.asarray(large.scar)[1:-1, 40:-40, 40:-40]
+    np.testing.assert_array_equal(inside, small.scar)
+    assert same == record
+
+
+def test_readers_who_mark_nothing_settle_on_nothing_and_json_holds_it():
+    masks = np.zeros((3, 2, 4, 5), bool)
+    study, record = settle(study_of(masks), "staple")
+    assert study.scar is not None
+    assert not study.scar.any()
+    assert record["readers"]["a"]["sensitivity"] is None
+    json.dumps([record, summary := summarise([record])], allow_nan=False)
+    assert summary["dice"] == {"mean": None, "sd": None, "n": 0}
+    assert summary["slice_dsc"]["median"] is None
+
+
+def test_the_summary_is_over_patients_with_scar_and_each_readers_own(rng):
+    masks = rng.random((3, 2, 6, 7)) < 0.5
+    records = [
+        settle(study_of(m), "majority")[1] for m in (masks, masks[:2], ~masks | masks)
+    ]
+    records.append(settle(study_of(np.zeros_like(masks)), "majority")[1])
+    summary = summarise(records)
+    assert summary["names"] == ["a", "b", "c"]
+    assert summary["patients"] == 4
+    dice = [float(agreement(m)["mean"] or 0) for m in (masks, masks[:2])] + [1]
+    assert summary["dice"] == {
+        "mean": pytest.approx(np.mean(dice)),
+        "sd": pytest.approx(np.std(dice, ddof=1)),
+        "n": 3,
+    }
+    assert summary["slice_dsc"]["n"] == 2 * (3 + 1 + 3)
+    assert [summary["by_reader"][name]["patients"] for name in "abc"] == [3, 3, 2]
+    own = [record["readers"]["c"]["others"] for record in (records[0], records[2])]
+    assert summary["by_reader"]["c"]["others"] == pytest.approx(np.mean(own))
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match="expected one of staple, majority"):
+        settle(study_of(np.ones((2, 1, 2, 2), bool)), "mean")
 
 
 def test_what_is_not_masks_of_readers_is_refused():

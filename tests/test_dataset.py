@@ -155,6 +155,25 @@ def test_studies_without_files_are_known_by_their_voxels(tmp_path, studies):
     assert prepare(tmp_path, studies).data_hash != before.data_hash
 
 
+def test_several_readers_are_kept_and_the_rule_matters(tmp_path, studies):
+    drawn = studies["b"].scar
+    one = prepare(tmp_path, studies)
+    readers = {"x": drawn, "y": drawn, "z": np.roll(drawn, 3, axis=2)}
+    studies["b"] = dataclasses.replace(studies["b"], scar=None, readers=readers)
+    several = prepare(tmp_path, studies)
+    np.testing.assert_array_equal(several.scar, one.scar)
+    assert one.readers == {}
+    assert list(several.readers) == ["b"]
+    kept = dataset.load(tmp_path).take(several.labelled)
+    assert kept.readers == several.readers
+    assert kept.readers["b"]["readers"]["x"]["dice"] == 1
+    other = prepare(tmp_path, studies, consensus="majority")
+    assert other.readers["b"]["consensus"] == "majority"
+    readers["y"] = readers["z"]
+    changed = prepare(tmp_path, studies)
+    assert len({s.data_hash for s in (one, several, other, changed)}) == 4
+
+
 def test_a_missing_file_is_named(tmp_path, studies):
     with pytest.raises(InputError, match=r"gone\.nii: cannot be read"):
         prepare(tmp_path, studies, files=lambda patient: [tmp_path / "gone.nii"])

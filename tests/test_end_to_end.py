@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from scarseg_jax import baselines, compare, main, phantom
+from scarseg_jax import baselines, compare, evaluate, main, phantom
 from scarseg_jax.errors import InputError
 from scarseg_jax.evaluate import read_summary, read_table
 from scarseg_jax.predict import predict_file
@@ -251,6 +251,41 @@ def test_a_new_process_goes_on_with_a_finished_run(workdir, tmp_path):
     assert "cpu:2" in done.stderr
     after = (workdir / "results" / "summary.json").read_text()
     assert json.loads(after)["table1"] == json.loads(before)["table1"]
+
+
+def test_several_readers_reach_the_results(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in phantom.list_patients(4):
+        study = phantom.simulate_study(name)
+        scar, affine = np.asarray(study.scar), np.diag([*study.spacing_mm[::-1], 1.0])
+        scars = {"scar_one": scar, "scar_two": scar, "scar_three": np.roll(scar, 1, 2)}
+        if name == "phantom_004":
+            scars = {"scar": scar}
+        parts = {"image": study.image, "myocardium": study.myocardium, **scars}
+        for part, volume in parts.items():
+            stored = nibabel.Nifti1Image(np.float32(volume).T, affine)
+            nibabel.save(stored, images / f"{name}_{part}.nii")
+    config = load_config()
+    with config.unlocked():
+        config.data.update(source="folder", path=str(images))
+    main.run(config, tmp_path, "prepare")
+    slices = main._labelled(tmp_path)
+    evaluate.evaluate(
+        tmp_path / "results",
+        slices,
+        slices.scar[None],
+        fold=np.zeros(len(slices.slice), int),
+        seeds=[0],
+        about={"protocol": 2, "variant": "seed", "selection": "last"},
+    )
+    text = (tmp_path / "results" / "summary.json").read_text()
+    assert "NaN" not in text
+    readers = json.loads(text)["readers"]
+    assert readers["names"] == ["one", "three", "two"]
+    assert (readers["patients"], readers["consensus"]) == (3, "staple")
+    assert readers["by_reader"]["one"]["dice"] == 1  # two agree against the third
+    assert 0.3 < readers["by_reader"]["three"]["others"] < readers["dice"]["mean"] < 1
 
 
 def test_a_folder_without_networks_is_named(image, tmp_path):

@@ -88,6 +88,10 @@ def test_help_shows_the_job_and_its_flags():
         ({"protocol": 3}, "protocol is 3; expected one of 1, 2"),
         ({"data.source": "dicom"}, "data.source is 'dicom'; expected one of phantom"),
         ({"data.source": "emidec"}, "data.path is empty"),
+        (
+            {"data.consensus": "mean"},
+            "data.consensus is 'mean'; expected one of staple",
+        ),
         ({"data.source": "myops", "data.path": "absent"}, "absent: no such folder"),
         ({"data.patients": ("nobody",)}, "data.patients names nobody; expected some"),
         ({"model.variant": "unet"}, "model.variant is 'unet'; expected one of seed"),
@@ -134,6 +138,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write there"):
         main.run(load_config(), tmp_path / "file" / "run", "all")
+
+
+def test_a_run_from_before_there_was_a_consensus_goes_on(tmp_path):
+    settings = main._settings_for(tmp_path, load_config())
+    del settings["data"]["consensus"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    main._settings_for(tmp_path, load_config())
+    other: dict[str, Any] = {"data.consensus": "majority"}
+    with pytest.raises(InputError, match=r"data\.consensus was staple, is majority"):
+        main._settings_for(tmp_path, load_config(**other))
 
 
 def test_two_runs_never_share_a_folder(tmp_path):

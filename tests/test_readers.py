@@ -287,6 +287,64 @@ def test_folder_refuses_doubles_and_label_maps(tmp_path, image):
         folder.read_study(tmp_path, "p1")
 
 
+@pytest.fixture
+def several(tmp_path, image):
+    """Returns what writes one of a patient's masks, and reads the patient."""
+
+    def draw(name, least, affine=None):
+        write(tmp_path / f"{name}.nii.gz", (image > least).astype(np.uint8), affine)
+
+    for patient in ("a", "a_scar", "a_scar_b"):
+        write(tmp_path / f"{patient}_image.nii.gz", image)
+    return draw, lambda patient: folder.read_study(tmp_path, patient)
+
+
+def test_folder_keeps_each_of_several_readers(several, image):
+    draw, read = several
+    draw("a_scar_dr_no", 110)
+    draw("a_scar_[2]", 120)
+    study = read("a")
+    assert study.scar is None
+    assert list(study.readers) == ["[2]", "dr_no"]
+    np.testing.assert_array_equal(study.readers["dr_no"], image.T > 110)
+    np.testing.assert_array_equal(study.readers["[2]"], image.T > 120)
+    assert [file.name for file in study.files[1:]] == [
+        f"a_scar_{reader}.nii.gz" for reader in study.readers
+    ]
+
+
+def test_a_file_that_fits_two_patients_is_that_of_the_longer_name(several, image):
+    draw, read = several
+    for name in ("a_scar_b_scar", "a_scar_b_myocardium", "a_scar_scar_x"):
+        draw(name, 110)
+    draw("a_scar_only", 120)
+    found = {
+        p: [f.name for f in read(p).files[1:]] for p in ("a", "a_scar", "a_scar_b")
+    }
+    assert found == {
+        "a": ["a_scar_only.nii.gz"],
+        "a_scar": ["a_scar_scar_x.nii.gz"],
+        "a_scar_b": ["a_scar_b_myocardium.nii.gz", "a_scar_b_scar.nii.gz"],
+    }
+    # A single reader's is simply the scar.
+    assert not read("a").readers
+    np.testing.assert_array_equal(read("a").scar, image.T > 120)
+
+
+def test_readers_scars_are_refused_beside_a_scar_and_on_other_grids(several):
+    draw, read = several
+    draw("a_scar_x", 110)
+    draw("a_scar_y", 110, np.diag([1.5, 1.5, 9.0, 1.0]))
+    with pytest.raises(InputError, match=r"a_scar_y\.nii\.gz: its affine differs"):
+        read("a")
+    draw("a_scar", 110)
+    with pytest.raises(
+        InputError, match=r"a_scar_x\.nii\.gz is there as well"
+    ) as caught:
+        read("a")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("patient", "spacing_mm", "shape"),
     [

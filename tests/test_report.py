@@ -11,7 +11,7 @@ from scarseg_jax.report import write_report
 NAME = "<script>alert('x')</script> & sons"
 
 
-def write_results(directory, *, scarred=True, history=True, protocol=2):
+def write_results(directory, *, scarred=True, history=True, protocol=2, readers=None):
     """Writes a run of two patients: one with scar, one with a name of markup."""
     rng = np.random.default_rng(0)
     scar = np.zeros((4, 64, 64), bool)
@@ -31,6 +31,7 @@ def write_results(directory, *, scarred=True, history=True, protocol=2):
         side_mm=np.full(4, 128, np.float32),
         pixel_mm=np.full(4, 2, np.float32),
         data_hash="none",
+        readers=readers or {},
     )
     probability = np.zeros((1, 4, 64, 64), np.float32)
     probability[0, 0, 20:30, 20:28] = 0.9
@@ -135,6 +136,26 @@ def test_a_run_without_scar_or_history_is_reported(tmp_path, scarred, history):
     text = "".join(Page((tmp_path / "report.html").read_text()).words)
     assert ("No patient has scar" in text) is not scarred
     assert ("No history.csv" in text) is not history
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_readers_are_shown_where_there_are_several(tmp_path, several):
+    row = {"sensitivity": 0.5, "specificity": None, "others": None, "dice": 0.9}
+    record = {"consensus": "staple", "scar": True, "dice": 0.8125, "slice_dsc": [0.7]}
+    readers = {"a": record | {"readers": {NAME: row, "y": row}}} if several else None
+    summary = write_results(tmp_path / "results", readers=readers)
+    write_report(tmp_path / "results", tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text())
+    text = " ".join("".join(page.words).split())
+    for words in (
+        "two readers agree to 0.812; this is the ceiling",
+        "In 1 of 2 patients several readers drew the scar; the truth is STAPLE's",
+        "3-D Dice of 0.812 ± \N{EN DASH} (mean ± SD over 1 patients with scar)",
+        f"{NAME}10.900 50.00\N{EN DASH}\N{EN DASH}",
+    ):
+        assert (words in text) is several
+    assert ("the ceiling" in evaluate.headline(summary)) is several
+    assert ("readers" in summary) is several
 
 
 def test_the_same_results_make_the_same_page(tmp_path):

@@ -1,9 +1,15 @@
 """A plain folder of NIfTI files.
 
 PATIENT_image.nii[.gz], and where contoured PATIENT_myocardium.nii[.gz] and
-PATIENT_scar.nii[.gz]; masks are 0 and one other value.
+PATIENT_scar.nii[.gz]; masks are 0 and one other value. Where several readers drew the
+scar, PATIENT_scar_READER.nii[.gz] of each instead.
+
+Any name may have underscores. What could be two patients' file is that of the longer
+name: with an a_scar_image.nii, a_scar_scar_b.nii is reader b's of patient a_scar,
+without it reader scar_b's of patient a.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,16 +44,18 @@ def list_files(path: Path, patient: str) -> tuple[Path, ...]:
     """Returns a patient's image and what masks there are.
 
     Raises:
-      InputError: If there is no image, or a file is doubled.
+      InputError: If there is no image, a file is doubled, or a scar stands beside
+        readers' scars.
     """
     return tuple(_files(path, patient).values())
 
 
 def read_study(path: Path, patient: str) -> Study:
-    """Returns one patient.
+    """Returns one patient; the scar of a single reader is simply the scar.
 
     Raises:
-      InputError: If a file is missing, damaged, doubled, or a mask has many values.
+      InputError: As `list_files`, and if a file is damaged, on another grid than the
+        image, or a mask of many values.
     """
     files = _files(path, patient)
     image, grid = nifti.read_volume(files["image"])
@@ -56,8 +64,21 @@ def read_study(path: Path, patient: str) -> Study:
         for name, file in files.items()
         if name != "image"
     }
-    spacing_mm = grid.spacing_zyx_mm
-    return Study(patient, image, spacing_mm, files=tuple(files.values()), **masks)
+    readers = {
+        name.removeprefix("scar_"): masks.pop(name)
+        for name in files
+        if name.startswith("scar_")
+    }
+    if len(readers) == 1:
+        masks["scar"] = readers.popitem()[1]
+    return Study(
+        patient,
+        image,
+        grid.spacing_zyx_mm,
+        readers=readers,
+        files=tuple(files.values()),
+        **masks,
+    )
 
 
 def read_mask(
@@ -86,9 +107,9 @@ def read_mask(
 
 
 def _files(path: Path, patient: str) -> dict[str, Path]:
-    """Returns what there is of image, myocardium and scar."""
+    """Returns what there is of image, myocardium, scar and scar_READER."""
     files: dict[str, Path] = {}
-    for name in ("image", "myocardium", "scar"):
+    for name in ("image", "myocardium", "scar", *_readers(path, patient)):
         for ending in _ENDINGS:
             file = path / f"{patient}_{name}{ending}"
             if not file.is_file():
@@ -100,4 +121,27 @@ def _files(path: Path, patient: str) -> dict[str, Path]:
             files[name] = file
     if "image" not in files:
         raise InputError(f"{path}: no {patient}_image.nii[.gz] in it; check the name")
+    by_reader = [file for name, file in files.items() if name.startswith("scar_")]
+    if "scar" in files and by_reader:
+        raise InputError(
+            f"{files['scar']}: {by_reader[0].name} is there as well; expected one scar or"
+            " one of each reader: remove or rename one"
+        )
     return files
+
+
+def _readers(path: Path, patient: str) -> list[str]:
+    """Returns "scar_READER" of each reader of a patient, sorted."""
+    start = f"{patient}_scar_"
+    stems = {
+        file.name.removesuffix(ending)
+        for ending in _ENDINGS
+        for file in path.glob(f"*_scar_*{ending}")
+        if file.name.startswith(start)
+    }
+    if not stems:
+        return []
+    longer = [re.escape(p) for p in list_patients(path) if f"{p}_".startswith(start)]
+    theirs = re.compile(f"({'|'.join(longer)})_(image|myocardium|scar(_.+)?)")
+    mine = stems - {start} - set(filter(theirs.fullmatch, stems))
+    return sorted(stem.removeprefix(f"{patient}_") for stem in mine)
