@@ -389,24 +389,10 @@ def neighbours(mask: np.ndarray) -> np.ndarray:
     return pairs[:, (pairs >= 0).all(axis=0)]
 
 
-def energy(
-    labels: np.ndarray, cost: np.ndarray, pairs: np.ndarray, weight: np.ndarray
-) -> float:
-    """Returns the energy of a labelling: its pixels' costs and its borders' weights.
-
-    Args:
-      labels: (k,) bool.
-      cost: (2, k) of False and True at each pixel.
-      pairs: (2, e) int, neighbours.
-      weight: (e,) cost of unequal labels at each pair.
-    """
-    borders = labels[pairs[0]] != labels[pairs[1]]
-    return float(np.where(labels, cost[1], cost[0]).sum() + weight[borders].sum())
-
-
 def least_energy(cost: np.ndarray, pairs: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Returns the (k,) bool labelling of least `energy`, by a minimum cut.
+    """Returns the (k,) bool labelling of least energy, by a minimum cut.
 
+    The energy is the sum of the pixels' costs and the borders' weights.
     Exact but for rounding: costs are cut to integers, 2^29 the sum of all pixels'
     differences. Of equals the one with the fewest True.
 

@@ -1,6 +1,6 @@
 """What a reader of images asks of the masks: millilitres, millimetres, was it found.
 
-Everything is counted by patient; several seeds count as their mean.
+Of several seeds, each counts in what is a rate, and a patient's size is their mean.
 """
 
 from typing import TYPE_CHECKING
@@ -73,8 +73,6 @@ def measure_patients(slices: "Slices", called: np.ndarray) -> dict[str, np.ndarr
 
 def _distances(slices: "Slices", called: np.ndarray, own: np.ndarray):
     """Returns HD95, ASSD and surface Dice of one patient's slices."""
-    if not (slices.scar[own].any() or called[own].any()):
-        return (np.nan,) * 3
     pixel_mm, spacing_mm = slices.pixel_mm[own], slices.spacing_mm[own]
     # Where the crop's first pixel lies on the slice: the crop moves between slices.
     corner = slices.centre_px[own] * spacing_mm[:, 1:]
@@ -97,6 +95,8 @@ def describe(
     counts: Counts,
     measures: dict[str, np.ndarray],
     probability: np.ndarray | None,
+    *,
+    inside: bool,
 ) -> dict:
     """Returns the summary's intervals, distances, volumes, detection and calibration.
 
@@ -105,6 +105,7 @@ def describe(
       counts: Of (seeds, N).
       measures: From `measure_patients`.
       probability: (seeds, N, H, W), or None.
+      inside: Whether scar is looked for inside the myocardium alone.
     """
     by_patient = counts.pooled(slices.patient)
     summary = {
@@ -118,7 +119,9 @@ def describe(
             "rule": DISTANCE_RULE,
             **{name: _mean_sd(measures[name]) for name in MEASURES[-3:]},
             "one_empty": int(
-                ((by_patient.true_px > 0) ^ (by_patient.predicted_px > 0)).sum()
+                ((by_patient.true_px > 0) ^ (by_patient.predicted_px > 0))
+                .any(axis=0)
+                .sum()
             ),
         },
         "volume_ml": _agreement(measures["true_ml"], measures["called_ml"]),
@@ -127,13 +130,11 @@ def describe(
         ),
     }
     if probability is not None:
-        # Outside the myocardium, where it is known, nothing needs to be predicted.
-        known = slices.myocardium.any()
-        region = slices.myocardium if known else np.ones(slices.scar.shape, bool)
+        region = slices.myocardium if inside else np.ones(slices.scar.shape, bool)
         said, true = probability[:, region], slices.scar[region]
         true = np.broadcast_to(true, said.shape)
         summary["calibration"] = {
-            "region": "myocardium" if known else "crop",
+            "region": "myocardium" if inside else "crop",
             "ece": expected_calibration_error(said, true),
             "brier": brier(said, true),
         }
@@ -177,7 +178,8 @@ def detection(counts: Counts) -> dict[str, float | None]:
 def _intervals(slices: "Slices", counts: Counts, by_patient: Counts) -> dict:
     """Returns 95 % bootstrap intervals of the headline figures, by patient."""
     scarred = counts.true_px[0] > 0
-    dsc, patient = counts.dice[:, scarred].mean(axis=0), slices.patient[scarred]
+    dsc = counts.dice[:, scarred].ravel()  # each slice for each seed, as the table
+    patient = np.tile(slices.patient[scarred], len(counts.dice))
     with_scar = by_patient.true_px[0] > 0
     dice = by_patient.dice[:, with_scar].mean(axis=0)
     return {
@@ -188,8 +190,11 @@ def _intervals(slices: "Slices", counts: Counts, by_patient: Counts) -> dict:
 
 
 def _mean_sd(values: np.ndarray) -> dict:
-    """Returns mean, median and deviation over patients of (seeds, patients) values."""
-    defined = values[:, ~np.isnan(values).any(axis=0)].mean(axis=0)
+    """Returns mean, median and deviation over patients of (seeds, patients) values.
+
+    A patient's is the mean over the seeds for which it is defined.
+    """
+    defined = np.nanmean(values[:, ~np.isnan(values).all(axis=0)], axis=0)
     n = defined.size
     return {
         "mean": float(defined.mean()) if n else None,

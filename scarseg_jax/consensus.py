@@ -70,12 +70,12 @@ def staple(
         whole = np.full(masks.shape[1:], float(prior))
         return (whole, right, undefined) if prior else (whole, undefined, right)
     sensitivity = specificity = np.full(len(masks), _START)
-    probability = _expect(marked, prior, sensitivity, specificity)
+    probability, background = _expect(marked, prior, sensitivity, specificity)
     for _ in range(max_iterations):
         before = sensitivity, specificity
         sensitivity = marked @ probability / probability.sum()
-        specificity = (1 - marked) @ (1 - probability) / (1 - probability).sum()
-        probability = _expect(marked, prior, sensitivity, specificity)
+        specificity = (1 - marked) @ background / background.sum()
+        probability, background = _expect(marked, prior, sensitivity, specificity)
         if np.allclose(before, (sensitivity, specificity), rtol=0, atol=tolerance):
             break
     return probability.reshape(masks.shape[1:]), sensitivity, specificity
@@ -158,7 +158,9 @@ def summarise(patients: Sequence[Mapping]) -> dict:
     Returns:
       "names", "patients", "consensus" and "region_rule"; over the patients with scar
       "dice", {"mean", "sd", "n"} of the pairwise 3-D Dice; over all pairs on slices
-      with scar "slice_dsc", as `metrics.spread`; and "by_reader" the means over that
+      with scar "slice_dsc", as `metrics.spread`; "ceiling", {"mean", "sd", "n"} over
+      readers and patients of the 3-D Dice with the others' consensus, by which a
+      network is judged too; and "by_reader" the means over that
       reader's patients with scar, where defined, and how many "patients" these are.
     """
     names = sorted({name for patient in patients for name in patient["readers"]})
@@ -177,6 +179,9 @@ def summarise(patients: Sequence[Mapping]) -> dict:
         "region_rule": REGION_RULE,
         "dice": _mean_sd([patient["dice"] for patient in scarred]),
         "slice_dsc": spread(np.array(slice_dsc, float)),
+        "ceiling": _mean_sd(
+            [row["others"] for p in scarred for row in p["readers"].values()]
+        ),
         "by_reader": by_reader,
     }
 
@@ -224,12 +229,15 @@ def _mean_sd(values: Sequence[float | None]) -> dict:
 
 def _expect(
     marked: np.ndarray, prior: float, sensitivity: np.ndarray, specificity: np.ndarray
-) -> np.ndarray:
-    # In log odds, since products over many readers would underflow.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the probabilities of scar and of background of each pixel."""
+    # In log odds, since products over many readers would underflow, and 1 minus a
+    # probability next to 1 would be 0.
     p, q = (np.clip(v, _LEAST, 1 - _LEAST) for v in (sensitivity, specificity))
     scar = np.log(p / (1 - q)) @ marked
     background = np.log((1 - p) / q) @ (1 - marked)
-    return special.expit(special.logit(prior) + scar + background)
+    odds = special.logit(prior) + scar + background
+    return special.expit(odds), special.expit(-odds)
 
 
 def _check(masks: np.ndarray) -> None:

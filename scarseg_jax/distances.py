@@ -77,11 +77,10 @@ def surface_metrics(
     *,
     tolerance_mm: float = 3.0,
     penalty_mm: float,
-) -> dict[str, float | bool]:
+) -> dict[str, float]:
     """Returns how far a patient's two surfaces are from each other.
 
-    Where both surfaces are empty they agree: no distance, and a surface Dice of 1.
-    Where one is, scar was missed or called falsely: the distances are the penalty,
+    Where both surfaces are empty nothing is defined. Where one is, scar was missed or called falsely: the distances are the penalty,
     since leaving such patients out would reward them.
 
     Args:
@@ -92,26 +91,20 @@ def surface_metrics(
         the crop.
 
     Returns:
-      {"hd95_mm", "assd_mm", "surface_dice", "penalised"}: the larger of the two
-      directed 95th percentiles; the mean of all distances from both surfaces
-      together; the fraction of both surfaces' points within the tolerance (after
-      Nikolov et al., 2018, with points in place of areas); whether the penalty was
-      taken.
+      {"hd95_mm", "assd_mm", "surface_dice"}: the larger of the two directed 95th
+      percentiles; the mean of all distances from both surfaces together; the
+      fraction of both surfaces' points within the tolerance (after Nikolov et al.,
+      2018, with points in place of areas). NaN where undefined.
     """
     if not len(truth_points) or not len(called_points):
-        agree = len(truth_points) == len(called_points)
-        distance = 0.0 if agree else float(penalty_mm)
-        return {
-            "hd95_mm": distance,
-            "assd_mm": distance,
-            "surface_dice": float(agree),
-            "penalised": not agree,
-        }
+        both = len(truth_points) == len(called_points)
+        distance = np.nan if both else float(penalty_mm)
+        dice = np.nan if both else 0.0
+        return {"hd95_mm": distance, "assd_mm": distance, "surface_dice": dice}
     directed = surface_distances(truth_points, called_points)
     together = np.concatenate(directed)
     return {
         "hd95_mm": max(float(np.percentile(d, 95)) for d in directed),
         "assd_mm": float(together.mean()),
         "surface_dice": float(np.mean(together <= tolerance_mm + _ROUNDING_MM)),
-        "penalised": False,
     }

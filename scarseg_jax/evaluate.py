@@ -90,7 +90,9 @@ def evaluate(
         "pooling_rule": POOLING_RULE,
         **summarise(slices, counts),
         "by_seed": by_seed(slices, counts, seeds),
-        **clinical.describe(slices, counts, measures, probability),
+        **clinical.describe(
+            slices, counts, measures, probability, inside=about["protocol"] == 2
+        ),
     }
     tested = set(slices.patient.tolist())
     if several := [record for p, record in slices.readers.items() if p in tested]:
@@ -121,6 +123,7 @@ def summarise(slices: "Slices", counts: Counts) -> dict:
       counts: Of (seeds, N).
     """
     scarred = counts.true_px > 0
+    drawn = slices.myocardium.any(axis=(1, 2))
     table = {
         "acc": spread(counts.accuracy),
         "sp": spread(counts.specificity),
@@ -134,8 +137,8 @@ def summarise(slices: "Slices", counts: Counts) -> dict:
         "scar_slices": int(slices.scar.any(axis=(1, 2)).sum()),
         "rows": counts.tp.size,
         "myocardium_in_crop": {
-            "slices": int(slices.contained.sum()),
-            "of_slices": len(slices.contained),
+            "slices": int((slices.contained & drawn).sum()),
+            "of_slices": int(drawn.sum()),
         },
         "table1": table,
         "contingency": {
@@ -204,10 +207,9 @@ def headline(summary: Mapping) -> str:
         )
     readers = summary.get("readers")
     if readers and readers["dice"]["n"]:
-        lines.append(
-            "  two readers agree to {mean:.3f} 3-D Dice ({n} patients), the"
-            " ceiling".format(**readers["dice"])
-        )
+        pairs, ceiling = readers["dice"]["mean"], readers["ceiling"]["mean"]
+        others = "" if ceiling is None else f", one with the others {ceiling:.3f}"
+        lines.append(f"  3-D Dice of two readers with each other: {pairs:.3f}{others}")
     if (flattery := summary.get("optimism")) is not None:
         lines.append(
             "  Dice of the test patients by epoch: the last {last:.3f}, best on"
@@ -237,8 +239,8 @@ def optimism(history: Iterable[Mapping]) -> dict[str, float]:
 
     Returns:
       {"last", "validation", "oracle"}: the mean over networks of the test patients'
-      Dice (of all pixels together, at the threshold that fits the validation patients
-      best) in the last epoch, in that with the best validation Dice, and in that where
+      Dice (of all pixels of the crops together, as the network says it, at the
+      threshold that fits the validation patients best) in the last epoch, in that with the best validation Dice, and in that where
       it is best itself, which is how much such a choice would flatter.
     """
     networks: dict[tuple, list[tuple[float, float]]] = {}
@@ -322,7 +324,8 @@ def _damage_reported(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, csv.Error, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path}: unreadable ({error}); delete it and run --mode=evaluate again"
+            f"{path}: damaged, or made by another version ({error}); make that run's"
+            " results again"
         ) from error
 
 

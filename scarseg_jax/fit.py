@@ -288,7 +288,7 @@ class _Epochs:
                 "fold": member.fold,
                 "seed": member.seed,
                 "best_epoch": int(epoch[i]),
-                "best_validation_dsc": float(dice[i]),
+                "best_dsc": float(dice[i]),
             }
             for i, member in enumerate(self.members)
         ]

@@ -19,7 +19,7 @@ class Fold:
 
     Attributes:
       train: (n,) int32 slices the weights are fitted to.
-      validation: (n,) int32 slices that choose the best epoch.
+      validation: (n,) int32 slices that choose when scar is called, and may choose the epoch.
       test: (n,) int32 slices of the patients that are held out.
     """
 
@@ -40,7 +40,7 @@ def make_folds(
       patient: (N,) patient of each slice.
       has_scar: (N,) bool, whether the slice has scar.
       k: Number of patient groups; 0 leaves one patient out at a time.
-      validation: Share of the training patients that chooses the best epoch.
+      validation: Share of the training patients that is kept for such choices.
       seed: Of the draw.
 
     Raises:

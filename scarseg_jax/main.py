@@ -104,7 +104,13 @@ def run(config: Any, workdir: Path, mode: str) -> None:
       InputError: If the configuration or the data cannot be used.
       Stopped: After a signal, with the state saved.
     """
-    _check(config)
+    try:
+        _check(config)
+    except AttributeError as error:
+        raise InputError(
+            f"the configuration lacks a setting: {error}; compare it with"
+            " configs/protocol2.py"
+        ) from error
     patients, read, files = _source(**config.data)
     check_split(patients, k=config.folds.k, validation=config.folds.validation)
     with _claimed(workdir):
@@ -239,7 +245,13 @@ def _settings_for(workdir: Path, config: Any) -> dict:
         del settings[key]
     kept = workdir / _SETTINGS
     if kept.is_file():
-        before = json.loads(kept.read_text())
+        try:
+            before = json.loads(kept.read_text())
+        except ValueError as error:
+            raise InputError(
+                f"{kept}: damaged ({error}); choose another --workdir, or delete the"
+                " file if the configuration is the same"
+            ) from None
         before["data"].setdefault("consensus", "staple")  # a run from before the choice
         if before != settings:
             raise InputError(
@@ -447,10 +459,11 @@ def _evaluate(config: Any, workdir: Path) -> None:
 def _evaluate_baselines(config: Any, workdir: Path) -> None:
     """Writes the results of the methods without training, one folder each."""
     slices = _labelled(workdir)
-    if not slices.myocardium.any():
+    drawn = set(slices.patient[slices.myocardium.any(axis=(1, 2))])
+    if without := sorted(set(slices.patient) - drawn):
         raise InputError(
-            "no patient has a contoured myocardium, inside which the baselines look; add"
-            " the myocardium's masks"
+            f"{len(without)} patients, such as {without[0]}, have no contoured myocardium,"
+            " inside which the baselines look; add the masks or choose data.patients"
         )
     fold = np.zeros(len(slices.slice), int)
     for number, split in enumerate(_split(config, slices)):

@@ -95,7 +95,7 @@ def predict_file(
       folds: Members of these folds; empty takes all.
       seeds: Members of these seeds; empty takes all.
       threshold: Probability from which a pixel is scar, of any area; None takes the
-        mean of what the networks' validation patients chose.
+        mean of what the networks were trained to take.
       spacing_from: As in `nifti.read_volume`; None takes what the run's source uses.
 
     Raises:
@@ -107,11 +107,12 @@ def predict_file(
     inside = checkpoint_path / "checkpoint"
     variables, about = checkpoint.load(inside if inside.is_dir() else checkpoint_path)
     config, members = about["config"], about["members"]
-    if about["preparation"] != dataset.PREPARATION:
+    decided = all("threshold" in member for member in members)
+    if about["preparation"] != dataset.PREPARATION or not decided:
         raise InputError(
-            f"{checkpoint_path} was trained with preparation {about['preparation']},"
-            f" this version makes {dataset.PREPARATION}; use the version"
-            f" {about['versions']['scarseg_jax']} or train again"
+            f"{checkpoint_path} was trained by another version, with preparation"
+            f" {about['preparation']} and {'' if decided else 'no '}decisions; this one"
+            f" makes preparation {dataset.PREPARATION}, with them: train again"
         )
     for key, wanted in (("fold", folds), ("seed", seeds)):
         there = sorted({member[key] for member in members})

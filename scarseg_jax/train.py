@@ -15,12 +15,9 @@ from flax import traverse_util
 from jax.flatten_util import ravel_pytree
 
 from scarseg_jax.augment import apply_symmetry, undo_symmetry
+from scarseg_jax.decide import THRESHOLDS
 from scarseg_jax.enet import kernel_bound
 from scarseg_jax.folds import SYMMETRIES
-
-# Of the probability, from which a pixel may be called scar. A network that has learnt
-# may be sure of nothing: at one half it can look worse than another that knows less.
-THRESHOLDS = tuple(percent / 100 for percent in range(5, 100, 5))
 
 
 class Weights(NamedTuple):
@@ -248,6 +245,9 @@ def predict_symmetric(
 
 def pooled_dice(probability: jax.Array, scar: jax.Array, valid: jax.Array) -> jax.Array:
     """Returns the Dice coefficient of all pixels of the valid slices, by threshold.
+
+    A network that has learnt may be sure of nothing: at one half alone it can look
+    worse than another that knows less.
 
     Pooled, because the coefficient of a single scar-free slice is 0 or undefined
     and would reward saying nothing; 0 where nothing is scar and nothing called so.

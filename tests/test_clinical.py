@@ -48,7 +48,7 @@ def test_a_missed_scar_is_penalised_and_counted():
     counts = count(called, slices.scar)
     measures = clinical.measure_patients(slices, called)
     assert measures["hd95_mm"][0, 1] == pytest.approx(np.sqrt(2) * 96)
-    summary = clinical.describe(slices, counts, measures, None)
+    summary = clinical.describe(slices, counts, measures, None, inside=True)
     assert summary["distances"]["one_empty"] == 1
     assert summary["distances"]["surface_dice"]["mean"] == 0
     assert summary["detection"]["slices"] == {"sensitivity": 0, "specificity": 1}
@@ -75,7 +75,25 @@ def test_certain_and_right_is_calibrated():
         count(called, slices.scar),
         clinical.measure_patients(slices, called),
         called.astype(np.float32),
+        inside=True,
     )
     assert summary["calibration"] == {"region": "myocardium", "ece": 0, "brier": 0}
     assert summary["volume_ml"]["bias"] == 0
     assert summary["volume_ml"]["ccc"] == pytest.approx(1)
+
+
+def test_each_seed_counts_and_a_patient_is_left_out_by_none():
+    scar = np.stack([square(0), square(4), square(2)])
+    slices = slices_of(["a", "b", "c"], scar)
+    false = scar.copy()
+    false[0, 4:8, 4:8] = True
+    called = np.stack([scar, scar, false, np.zeros_like(scar)])
+    counts = count(called, slices.scar)
+    summary = clinical.describe(
+        slices, counts, clinical.measure_patients(slices, called), None, inside=True
+    )
+    # Three seeds in four are right, whichever patients are drawn.
+    assert summary["intervals"]["slice_dsc_median"] == [1.0, 1.0]
+    # The seed that calls scar falsely brings its patient in, at the penalty.
+    assert summary["distances"]["hd95_mm"]["n"] == 3
+    assert summary["distances"]["one_empty"] == 3

@@ -42,6 +42,22 @@ def test_staple_of_equal_masks_is_that_mask(rng):
         np.testing.assert_allclose(specificity, 1, atol=1e-9)
 
 
+def test_staple_stays_sure_where_all_but_one_pixel_is_agreed_on():
+    """Where no pixel's probability differs from 1 the background has still a share."""
+    masks = np.ones((6, 1, 3, 4), bool)
+    masks[0, 0, 0, 0] = False
+    probability, sensitivity, specificity = staple(masks)
+    assert probability.min() > 0.5
+    assert 0.9 < sensitivity[0] < sensitivity[1] <= 1
+    assert not np.isnan([*sensitivity, *specificity]).any()
+    image = np.zeros((1, 5, 6), np.float32)
+    readers = {str(i): np.pad(m, ((0, 0), (1, 1), (1, 1))) for i, m in enumerate(masks)}
+    study = Study("a", image, (1.0, 1.0, 1.0), readers=readers)
+    settled, record = settle(study, "staple")
+    assert record["scar"]
+    np.testing.assert_array_equal(settled.scar, readers["1"])
+
+
 def test_staple_finds_truth_and_performance_of_simulated_readers(rng):
     truth = rng.random(40_000) < 0.3
     p = np.array([0.95, 0.9, 0.85, 0.8, 0.7, 0.92, 0.75])

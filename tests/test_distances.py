@@ -81,7 +81,6 @@ def test_squares_a_few_pixels_apart():
     mean_px = (5 * 8 + 2 * 7 + 2 * 6 + 2 * 5 + 5 * 4) / 16
     assert metrics["assd_mm"] == pytest.approx(1.5 * mean_px)
     assert metrics["surface_dice"] == 0
-    assert metrics["penalised"] is False
 
 
 def test_points_at_the_tolerance_are_within_it():
@@ -115,7 +114,6 @@ def test_metrics_equal_all_distances_between_pairs(rng):
             "hd95_mm": pytest.approx(max(np.percentile(d, 95) for d in (forth, back))),
             "assd_mm": pytest.approx(sum(together) / len(together)),
             "surface_dice": sum(d <= 1.7 for d in together) / len(together),
-            "penalised": False,
         }
         assert surface_metrics(other, one, tolerance_mm=1.7, penalty_mm=99) == (
             pytest.approx(metrics)
@@ -151,12 +149,12 @@ def test_a_surface_is_at_no_distance_from_itself(rng):
     assert metrics["surface_dice"] == 1
 
 
-def test_empty_surfaces_agree_with_each_other_only():
+def test_one_empty_surface_is_penalised_and_two_are_undefined():
     surface = points(square(3, 4))
     assert points(square(3, 4, 0)).shape == NOTHING.shape
-    agreed = {"hd95_mm": 0, "assd_mm": 0, "surface_dice": 1, "penalised": False}
-    assert surface_metrics(NOTHING, NOTHING, penalty_mm=99) == agreed
-    missed = {"hd95_mm": 99, "assd_mm": 99, "surface_dice": 0, "penalised": True}
+    nothing = surface_metrics(NOTHING, NOTHING, penalty_mm=99)
+    assert np.isnan([*nothing.values()]).all()
+    missed = {"hd95_mm": 99, "assd_mm": 99, "surface_dice": 0}
     for pair in ((surface, NOTHING), (NOTHING, surface)):
         assert surface_metrics(*pair, penalty_mm=99) == missed
         json.dumps(surface_metrics(*pair, penalty_mm=99))

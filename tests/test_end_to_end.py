@@ -1,5 +1,6 @@
 """The whole job on a small phantom, and what a user does with it afterwards."""
 
+import dataclasses
 import json
 import logging
 import runpy
@@ -12,9 +13,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from scarseg_jax import baselines, compare, evaluate, main, phantom
+from scarseg_jax import baselines, checkpoint, compare, evaluate, main, phantom
+from scarseg_jax.decide import Decision
 from scarseg_jax.errors import InputError
 from scarseg_jax.evaluate import read_summary, read_table
+from scarseg_jax.fit import Member
 from scarseg_jax.predict import predict_file
 
 load: Any = nibabel.load
@@ -79,6 +82,27 @@ def test_a_finished_run_is_not_trained_again(workdir, caplog, monkeypatch):
 def test_a_run_equals_itself(workdir, capsys):
     assert compare.main([str(workdir), str(workdir)]) == 0
     assert "no significant difference" in capsys.readouterr().out
+
+
+def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
+    config, slices = load_config(), main._labelled(workdir)
+    variables, metadata = checkpoint.load(workdir / "checkpoint")
+    folds = main._split(config, slices)
+    members = [Member(m["fold"], m["seed"]) for m in metadata["members"]]
+    kept = [Decision(m["threshold"], m["min_area_mm2"]) for m in metadata["members"]]
+    for number, fold in enumerate(folds):
+        for side, same in ((fold.test, True), (fold.validation, False)):
+            scar = slices.scar.copy()
+            scar[side] = slices.myocardium[side] & ~scar[side]
+            other = dataclasses.replace(slices, scar=scar)
+            decisions = main._decide(config, other, folds, members, variables)
+            assert (decisions[number] == kept[number]) is same
+
+
+def test_a_damaged_configuration_is_one_clear_line(workdir, tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json: damaged"):
+        main.run(load_config(), tmp_path, "report")
 
 
 def test_methods_without_training_join_the_run_in_compare_and_report(workdir, capsys):

@@ -115,6 +115,14 @@ def test_a_bad_value_is_refused_before_anything_is_written(tmp_path, values, mes
     assert not folder.exists()
 
 
+def test_a_configuration_without_a_setting_is_refused(tmp_path):
+    config = load_config()
+    with config.unlocked():
+        del config.data.consensus
+    with pytest.raises(InputError, match="the configuration lacks a setting"):
+        main.run(config, tmp_path / "run", "all")
+
+
 def test_data_that_cannot_be_used_claim_no_folder(tmp_path, monkeypatch):
     simulate = phantom.simulate_study
 

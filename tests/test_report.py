@@ -124,7 +124,8 @@ def test_the_figures_are_those_of_the_summary(page):
     dsc = summary["table1"]["dsc"]
     assert f"{100 * dsc['median']:.2f} ({100 * dsc['iqr']:.2f})" in text
     assert "71.25 (31.82)" in text  # the paper's, beside it
-    assert text.count("1 / 2") == 2  # missed, false
+    # Missed and false on the cards, and of this run and at one half among methods.
+    assert text.count("1 / 2") == 6
     assert text.count(evaluate.EMPTY_MASK_RULE) == 3
     assert "1.2.3" in text
 
@@ -140,7 +141,7 @@ def test_a_run_without_scar_or_history_is_reported(tmp_path, scarred, history):
 
 @pytest.mark.parametrize("several", [True, False])
 def test_readers_are_shown_where_there_are_several(tmp_path, several):
-    row = {"sensitivity": 0.5, "specificity": None, "others": None, "dice": 0.9}
+    row = {"sensitivity": 0.5, "specificity": None, "others": 0.75, "dice": 0.9}
     record = {"consensus": "staple", "scar": True, "dice": 0.8125, "slice_dsc": [0.7]}
     readers = {"a": record | {"readers": {NAME: row, "y": row}}} if several else None
     summary = write_results(tmp_path / "results", readers=readers)
@@ -148,13 +149,14 @@ def test_readers_are_shown_where_there_are_several(tmp_path, several):
     page = Page((tmp_path / "report.html").read_text())
     text = " ".join("".join(page.words).split())
     for words in (
-        "two readers agree to 0.812; this is the ceiling",
+        "two readers agree to 0.812, one with the others' consensus to 0.750: the ceiling",
         "In 1 of 2 patients several readers drew the scar; the truth is STAPLE's",
         "3-D Dice of 0.812 ± \N{EN DASH} (mean ± SD over 1 patients with scar)",
-        f"{NAME}10.900 50.00\N{EN DASH}\N{EN DASH}",
+        f"{NAME}10.900 50.00\N{EN DASH}0.750",
     ):
         assert (words in text) is several
-    assert ("the ceiling" in evaluate.headline(summary)) is several
+    said = "3-D Dice of two readers with each other: 0.812, one with the others 0.750"
+    assert (said in evaluate.headline(summary)) is several
     assert ("readers" in summary) is several
 
 
@@ -177,5 +179,5 @@ def test_a_missing_file_is_named_and_no_page_is_left(tmp_path, name):
 def test_damaged_predictions_are_named(tmp_path):
     write_results(tmp_path / "results")
     (tmp_path / "results" / "predictions.npz").write_bytes(b"PK nonsense")
-    with pytest.raises(InputError, match=r"predictions\.npz: unreadable"):
+    with pytest.raises(InputError, match=r"predictions\.npz: damaged, "):
         write_report(tmp_path / "results", tmp_path / "report.html")
