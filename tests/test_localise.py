@@ -46,6 +46,15 @@ def test_scale_offset_and_blank_borders_do_not_matter():
     assert np.abs(found.centre_px - (160, 120)).max() < 3
 
 
+@pytest.mark.parametrize("spacing", [(8.0, 2.0, 2.0), (8.0, 2.5, 1.0)])
+def test_pixels_larger_than_the_working_grids(spacing):
+    zoom = np.divide(SPACING[1:], spacing[1:])
+    image = ndimage.zoom(heart(), (1, *zoom), order=1, grid_mode=True, mode="nearest")
+    found = find_left_ventricle(image, spacing)
+    expected = (np.array([100, 120]) + 0.5) * zoom - 0.5
+    assert (np.abs(found.centre_px - expected) * spacing[1:]).max() < 3
+
+
 @pytest.mark.parametrize("shape", [(1, 64, 64), (2, 30, 200), (1, 3, 3), (3, 1, 1)])
 @pytest.mark.parametrize("value", [0.0, 500.0])
 def test_images_without_a_heart_still_give_a_circle(shape, value):
