@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.stages import Wrapped
 
 from scarseg_jax import train
 from scarseg_jax.enet import ENet
@@ -47,7 +48,7 @@ def member_mesh(members: int) -> Mesh:
 
 def map_members(
     function: Callable, mesh: Mesh, *, shared: Sequence[bool], donate: bool = False
-) -> Callable:
+) -> Wrapped:
     """Returns the compiled function that maps over members, spread over the mesh.
 
     On GPUs the members of a device are batched; a CPU core runs one after the other,

@@ -154,8 +154,6 @@ def fit(
         for epoch in range(first, recipe.epochs):
             state, metrics = run.epoch(state, epoch)
             history += run.records(metrics, epoch)
-            if epoch == first:
-                _return_memory()
             _check_losses(history[-len(members) :])
             now = time.monotonic()
             left = (now - begun) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
@@ -206,7 +204,8 @@ class _Epochs:
                 f"train.batch_size is {recipe.batch_size}, more than an epoch's images;"
                 " lower it"
             )
-        self.compiled = ensemble.map_members(
+        self.program = None  # compiled when it is first needed
+        self.mapped = ensemble.map_members(
             self._member_epoch(),
             mesh,
             shared=(False, False, False, False, True, True),
@@ -258,8 +257,11 @@ class _Epochs:
             ]
         )
         tables = ensemble.put_members(tables, self.mesh)
-        number = np.float32(epoch)
-        state, metrics = self.compiled(state, tables, *self.watched, number, self.data)
+        inputs = (state, tables, *self.watched, np.float32(epoch), self.data)
+        if self.program is None:
+            self.program = self.mapped.lower(*inputs).compile()
+            _return_memory()
+        state, metrics = self.program(*inputs)
         return state, jax.device_get(metrics)
 
     def records(self, metrics: dict, epoch: int) -> list[dict]:

@@ -320,7 +320,7 @@ def test_a_damaged_table_is_named_with_the_mend(tmp_path, text, why):
     header = "patient,slice,fold,seed,tp,fp,fn,tn,acc,se,sp,dsc,true_px,predicted_px"
     path = tmp_path / "slices.csv"
     path.write_bytes(text.replace("{header}", header).encode("latin-1"))
-    with pytest.raises(InputError, match="make that run.s results again") as raised:
+    with pytest.raises(InputError, match=r"make that run's results again") as raised:
         read_table(path)
     assert str(path) in str(raised.value)
     assert why in str(raised.value)

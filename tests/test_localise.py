@@ -49,8 +49,8 @@ def test_scale_offset_and_blank_borders_do_not_matter():
 @pytest.mark.parametrize("spacing", [(8.0, 2.0, 2.0), (8.0, 2.5, 1.0)])
 def test_pixels_larger_than_the_working_grids(spacing):
     zoom = np.divide(SPACING[1:], spacing[1:])
-    image = ndimage.zoom(heart(), (1, *zoom), order=1, grid_mode=True, mode="nearest")
-    found = find_left_ventricle(image, spacing)
+    zoomed = ndimage.zoom(heart(), (1, *zoom), order=1, grid_mode=True, mode="nearest")
+    found = find_left_ventricle(np.asarray(zoomed), spacing)
     expected = (np.array([100, 120]) + 0.5) * zoom - 0.5
     assert (np.abs(found.centre_px - expected) * spacing[1:]).max() < 3
 
