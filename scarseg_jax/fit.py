@@ -179,8 +179,22 @@ def fit(
     return Fitted(run.best_variables(state), run.chosen(state), history, seconds)
 
 
+class _Compiled:
+    """A function of all members, whose state comes first; compiled at its first call."""
+
+    def __init__(self, function, mesh, shared):
+        self.mapped = ensemble.map_members(function, mesh, shared=shared, donate=True)
+        self.program = None
+
+    def __call__(self, *inputs):
+        if self.program is None:
+            self.program = self.mapped.lower(*inputs).compile()
+            _return_memory()
+        return self.program(*inputs)
+
+
 class _Epochs:
-    """The compiled epoch and the tables it is fed with."""
+    """The compiled halves of an epoch and the tables they are fed with."""
 
     def __init__(self, model, recipe, data, folds, members, mesh):
         self.recipe, self.folds, self.members, self.mesh = recipe, folds, members, mesh
@@ -204,25 +218,26 @@ class _Epochs:
                 f"train.batch_size is {recipe.batch_size}, more than an epoch's images;"
                 " lower it"
             )
-        self.program = None  # compiled when it is first needed
-        self.mapped = ensemble.map_members(
-            self._member_epoch(),
-            mesh,
-            shared=(False, False, False, False, True, True),
-            donate=True,
+        self.train = _Compiled(
+            self._member_training(), mesh, shared=(False, False, True, True)
+        )
+        self.judge = _Compiled(
+            self._member_judgement(), mesh, shared=(False, False, False, True, True)
         )
 
-    def _member_epoch(self):
+    def _member_training(self):
         step = train.make_train_step(
             self.model, self.optimizer, self.unpack, self.recipe.class_weights
         )
+        schedule = train.make_schedule(self.recipe.learning_rate, self.recipe.decay)
+        return train.make_train_epoch(step, schedule)
 
+    def _member_judgement(self):
         def predict(weights, images):
             frozen = self.model.freeze(self.unpack(weights))
             return train.predict(self.model, frozen, images, ensemble.PREDICT_BATCH)
 
-        schedule = train.make_schedule(self.recipe.learning_rate, self.recipe.decay)
-        return train.make_train_epoch(step, predict, schedule, self.recipe.selection)
+        return train.make_judge_epoch(predict, self.recipe.selection)
 
     def initial_state(self) -> train.State:
         keys = np.stack(
@@ -257,12 +272,10 @@ class _Epochs:
             ]
         )
         tables = ensemble.put_members(tables, self.mesh)
-        inputs = (state, tables, *self.watched, np.float32(epoch), self.data)
-        if self.program is None:
-            self.program = self.mapped.lower(*inputs).compile()
-            _return_memory()
-        state, metrics = self.program(*inputs)
-        return state, jax.device_get(metrics)
+        number = np.float32(epoch)
+        state, trained = self.train(state, tables, number, self.data)
+        state, judged = self.judge(state, *self.watched, number, self.data)
+        return state, jax.device_get(trained | judged)
 
     def records(self, metrics: dict, epoch: int) -> list[dict]:
         return [

@@ -270,24 +270,18 @@ def pooled_dice(probability: jax.Array, scar: jax.Array, valid: jax.Array) -> ja
     return jax.lax.map(at, jnp.asarray(THRESHOLDS, probability.dtype))
 
 
-def make_train_epoch(train_step, predict, schedule: optax.Schedule, selection: str):
-    """Returns (state, table, validation, test, epoch, data) -> (state, metrics).
-
-    It trains on the (steps, B) table, evaluates on the (V,) validation slices and
-    keeps the best weights; rows and entries of -1 are skipped. `epoch` counts from 0.
-    The Dice of the test slices is recorded beside, to tell how much a choice by it
-    would flatter.
+def make_train_epoch(train_step, schedule: optax.Schedule):
+    """Returns (state, table, epoch, data) -> (state, metrics), one pass of training.
 
     Args:
       train_step: From `make_train_step`.
-      predict: (weights, images) to probabilities.
       schedule: From `make_schedule`.
-      selection: "validation" or "oracle": the highest Dice at any threshold, on the
-        validation or on the test slices, wins, the first of equals; "last" takes each
-        epoch as the best so far.
+
+    The (steps, B) table holds the batches' codes; rows of -1 are skipped. `epoch`
+    counts from 0.
     """
 
-    def train_epoch(state: State, table, validation, test, epoch, data: Data):
+    def train_epoch(state: State, table, epoch, data: Data):
         steps = jnp.maximum(jnp.sum(table[:, 0] >= 0), 1)
 
         def body(state, row):
@@ -301,6 +295,28 @@ def make_train_epoch(train_step, predict, schedule: optax.Schedule, selection: s
 
         rows = (jnp.arange(len(table)), table)
         state, losses = jax.lax.scan(body, state, rows)
+        metrics = {"learning_rate": schedule(epoch), "loss": jnp.sum(losses) / steps}
+        return state, metrics
+
+    return train_epoch
+
+
+def make_judge_epoch(predict, selection: str):
+    """Returns (state, validation, test, epoch, data) -> (state, metrics).
+
+    It predicts the (V,) validation and (T,) test slices, entries of -1 being skipped,
+    and keeps the best weights. The Dice of the test slices is recorded beside, to tell
+    how much a choice by it would flatter. Apart from `make_train_epoch`, since a
+    program with both takes as long to compile as both, before the first step.
+
+    Args:
+      predict: (weights, images) to probabilities.
+      selection: "validation" or "oracle": the highest Dice at any threshold, on the
+        validation or on the test slices, wins, the first of equals; "last" takes each
+        epoch as the best so far.
+    """
+
+    def judge_epoch(state: State, validation, test, epoch, data: Data):
         watched = jnp.concatenate([validation, test])  # in one go: compiled once
         probability = predict(state.weights, data.image[watched])
         scar, first = data.scar[watched], len(validation)
@@ -319,12 +335,10 @@ def make_train_epoch(train_step, predict, schedule: optax.Schedule, selection: s
             best_epoch=jnp.where(better, epoch + 1, state.best_epoch).astype(jnp.int32),
         )
         metrics = {
-            "learning_rate": schedule(epoch),
-            "loss": jnp.sum(losses) / steps,
             "threshold": jnp.asarray(THRESHOLDS)[threshold],
             "validation_dice": on_validation[threshold],
             "test_dice": on_test[threshold],
         }
         return state, metrics
 
-    return train_epoch
+    return judge_epoch
