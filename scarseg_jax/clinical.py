@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scarseg_jax.distances import boundary_points, surface_metrics
-from scarseg_jax.metrics import Counts
+from scarseg_jax.metrics import Counts, mean_sd
 from scarseg_jax.statistics import (
     bland_altman,
     bootstrap_interval,
@@ -117,7 +117,7 @@ def describe(
         "detection": {"slices": detection(counts), "patients": detection(by_patient)},
         "distances": {
             "rule": DISTANCE_RULE,
-            **{name: _mean_sd(measures[name]) for name in MEASURES[-3:]},
+            **{name: _by_patient(measures[name]) for name in MEASURES[-3:]},
             "one_empty": int(
                 ((by_patient.true_px > 0) ^ (by_patient.predicted_px > 0))
                 .any(axis=0)
@@ -189,19 +189,14 @@ def _intervals(slices: "Slices", counts: Counts, by_patient: Counts) -> dict:
     }
 
 
-def _mean_sd(values: np.ndarray) -> dict:
+def _by_patient(values: np.ndarray) -> dict:
     """Returns mean, median and deviation over patients of (seeds, patients) values.
 
     A patient's is the mean over the seeds for which it is defined.
     """
     defined = np.nanmean(values[:, ~np.isnan(values).all(axis=0)], axis=0)
-    n = defined.size
-    return {
-        "mean": float(defined.mean()) if n else None,
-        "median": float(np.median(defined)) if n else None,
-        "sd": float(defined.std(ddof=1)) if n > 1 else None,
-        "n": n,
-    }
+    median = float(np.median(defined)) if defined.size else None
+    return {**mean_sd(defined), "median": median}
 
 
 def _agreement(true: np.ndarray, called: np.ndarray) -> dict | None:

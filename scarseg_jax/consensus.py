@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import special
 
-from scarseg_jax.metrics import spread
+from scarseg_jax.metrics import mean_sd, spread
 from scarseg_jax.study import Study
 
 RULES = ("staple", "majority")
@@ -219,12 +219,7 @@ def _pairs(masks: np.ndarray) -> list[float]:
 
 
 def _mean_sd(values: Sequence[float | None]) -> dict:
-    defined = [value for value in values if value is not None]
-    return {
-        "mean": float(np.mean(defined)) if defined else None,
-        "sd": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
-        "n": len(defined),
-    }
+    return mean_sd(np.array(values, float))  # None becomes NaN
 
 
 def _expect(

@@ -80,8 +80,9 @@ def surface_metrics(
 ) -> dict[str, float]:
     """Returns how far a patient's two surfaces are from each other.
 
-    Where both surfaces are empty nothing is defined. Where one is, scar was missed or called falsely: the distances are the penalty,
-    since leaving such patients out would reward them.
+    Where both surfaces are empty nothing is defined. Where one is, scar was missed or
+    called falsely: the distances are the penalty, since leaving such patients out would
+    reward them.
 
     Args:
       truth_points: (n, 3) mm, from `boundary_points`.

@@ -240,8 +240,9 @@ def optimism(history: Iterable[Mapping]) -> dict[str, float]:
     Returns:
       {"last", "validation", "oracle"}: the mean over networks of the test patients'
       Dice (of all pixels of the crops together, as the network says it, at the
-      threshold that fits the validation patients best) in the last epoch, in that with the best validation Dice, and in that where
-      it is best itself, which is how much such a choice would flatter.
+      threshold that fits the validation patients best) in the last epoch, in that with
+      the best validation Dice, and in that where it is best itself, which is how much
+      such a choice would flatter.
     """
     networks: dict[tuple, list[tuple[float, float]]] = {}
     for row in history:

@@ -19,7 +19,8 @@ class Fold:
 
     Attributes:
       train: (n,) int32 slices the weights are fitted to.
-      validation: (n,) int32 slices that choose when scar is called, and may choose the epoch.
+      validation: (n,) int32 slices that choose when scar is called, and may choose the
+        epoch.
       test: (n,) int32 slices of the patients that are held out.
     """
 

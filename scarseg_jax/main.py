@@ -462,8 +462,8 @@ def _evaluate_baselines(config: Any, workdir: Path) -> None:
     drawn = set(slices.patient[slices.myocardium.any(axis=(1, 2))])
     if without := sorted(set(slices.patient) - drawn):
         raise InputError(
-            f"{len(without)} patients, such as {without[0]}, have no contoured myocardium,"
-            " inside which the baselines look; add the masks or choose data.patients"
+            f"{len(without)} patients, such as {without[0]}, have no contoured"
+            " myocardium, inside which the baselines look; add the masks or choose data.patients"
         )
     fold = np.zeros(len(slices.slice), int)
     for number, split in enumerate(_split(config, slices)):

@@ -102,6 +102,22 @@ def spread(values: np.ndarray) -> dict[str, float | int | None]:
     }
 
 
+def mean_sd(values: np.ndarray) -> dict[str, float | int | None]:
+    """Returns mean and sample deviation of the values that are defined.
+
+    Returns:
+      {"mean", "sd", "n"}, where n leaves out NaN; None instead of what takes more
+      values.
+    """
+    defined = values[~np.isnan(values)]
+    n = int(defined.size)
+    return {
+        "mean": float(defined.mean()) if n else None,
+        "sd": float(defined.std(ddof=1)) if n > 1 else None,
+        "n": n,
+    }
+
+
 def failures(counts: Counts, patient: np.ndarray) -> dict[str, dict[str, int]]:
     """Returns the slices, and their patients, that failed as in the paper's section 4.
 
@@ -137,11 +153,7 @@ def patients_dice(counts: Counts) -> dict[str, float | int | None]:
       counts: Of (seeds, patients).
     """
     dice = counts.dice[:, counts.true_px[0] > 0].mean(axis=0)
-    return {
-        **spread(dice),
-        "mean": float(dice.mean()) if dice.size else None,
-        "sd": float(dice.std(ddof=1)) if dice.size > 1 else None,
-    }
+    return {**spread(dice), **mean_sd(dice)}
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -273,12 +273,12 @@ def pooled_dice(probability: jax.Array, scar: jax.Array, valid: jax.Array) -> ja
 def make_train_epoch(train_step, schedule: optax.Schedule):
     """Returns (state, table, epoch, data) -> (state, metrics), one pass of training.
 
+    The (steps, B) table holds the batches' codes; rows of -1 are skipped. `epoch`
+    counts from 0.
+
     Args:
       train_step: From `make_train_step`.
       schedule: From `make_schedule`.
-
-    The (steps, B) table holds the batches' codes; rows of -1 are skipped. `epoch`
-    counts from 0.
     """
 
     def train_epoch(state: State, table, epoch, data: Data):
@@ -306,8 +306,8 @@ def make_judge_epoch(predict, selection: str):
 
     It predicts the (V,) validation and (T,) test slices, entries of -1 being skipped,
     and keeps the best weights. The Dice of the test slices is recorded beside, to tell
-    how much a choice by it would flatter. Apart from `make_train_epoch`, since a
-    program with both takes as long to compile as both, before the first step.
+    how much a choice by it would flatter. A function of its own, so that training
+    need not wait until this is compiled too.
 
     Args:
       predict: (weights, images) to probabilities.
