@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from scarseg_jax import checkpoint
 from scarseg_jax.errors import InputError
+from scarseg_jax.learn import checkpoint
 
 
 def tree(value):

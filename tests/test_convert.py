@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scarseg_jax.convert import from_pytorch_enet
-from scarseg_jax.enet import ENet
 from scarseg_jax.errors import InputError
-from scarseg_jax.train import cross_entropy
+from scarseg_jax.learn.convert import from_pytorch_enet
+from scarseg_jax.learn.enet import ENet
+from scarseg_jax.learn.train import cross_entropy
 
 
 def named(reference, prefix):

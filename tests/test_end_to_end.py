@@ -13,11 +13,12 @@ import nibabel
 import numpy as np
 import pytest
 
-from scarseg_jax import baselines, checkpoint, compare, evaluate, main, phantom
+from scarseg_jax import baselines, compare, evaluate, main, phantom
 from scarseg_jax.decide import Decision
 from scarseg_jax.errors import InputError
 from scarseg_jax.evaluate import read_summary, read_table
-from scarseg_jax.fit import Member
+from scarseg_jax.learn import checkpoint
+from scarseg_jax.learn.fit import Member
 from scarseg_jax.predict import predict_file
 
 load: Any = nibabel.load

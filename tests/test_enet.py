@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scarseg_jax import enet
-from scarseg_jax.enet import ENet
+from scarseg_jax.learn import enet
+from scarseg_jax.learn.enet import ENet
 
 
 def parameter_count(variant, channels=1, classes=2):

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scarseg_jax.augment import apply_symmetry
 from scarseg_jax.errors import InputError
 from scarseg_jax.folds import SYMMETRIES, epoch_table, make_folds, padded
+from scarseg_jax.learn.augment import apply_symmetry
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from scarseg_jax import layers
-from scarseg_jax.layers import Window
+from scarseg_jax.learn import layers
+from scarseg_jax.learn.layers import Window
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 

@@ -28,8 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from scarseg_jax import ensemble, phantom, train
-from scarseg_jax.enet import ENet
+from scarseg_jax import phantom
+from scarseg_jax.learn import ensemble, train
+from scarseg_jax.learn.enet import ENet
 from scarseg_jax.localise import find_left_ventricle
 
 BATCH = 4  # paper, section 3.1

@@ -12,8 +12,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
 
-from scarseg_jax import train
-from scarseg_jax.enet import ENet
+from scarseg_jax.learn import train
+from scarseg_jax.learn.enet import ENet
 
 PREDICT_BATCH = 16  # images a network predicts at a time
 

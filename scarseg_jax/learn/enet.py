@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from scarseg_jax import layers
+from scarseg_jax.learn import layers
 
 INITIAL_CONVOLUTIONS = 13  # paper, section 2: 13 maps beside the pooled input
 STRIDE = 8  # of the encoder: height and width must be multiples of it

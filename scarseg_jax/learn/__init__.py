@@ -1,0 +1,1 @@
+"""Slices to networks: the layers, one network's training, many at once."""
