@@ -28,10 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from scarseg_jax import phantom
 from scarseg_jax.learn import ensemble, train
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.localise import find_left_ventricle
+from scarseg_jax.readers import phantom
 
 BATCH = 4  # paper, section 3.1
 # Of one 1 x 64 x 64 image forward; a training step is three of them for each image.
