@@ -19,7 +19,7 @@ from scarseg_jax.statistics import (
 )
 
 if TYPE_CHECKING:
-    from scarseg_jax.dataset import Slices
+    from scarseg_jax.prepare.dataset import Slices
 
 TOLERANCE_MM = 3.0  # of surface Dice: about one and a half pixels of the crop
 DISTANCE_RULE = (

@@ -17,7 +17,7 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.metrics import Counts, count, failures, patients_dice, spread
 
 if TYPE_CHECKING:  # so that comparing two finished runs does not load TFDS
-    from scarseg_jax.dataset import Slices
+    from scarseg_jax.prepare.dataset import Slices
 
 EMPTY_MASK_RULE = (
     "Se and DSC are taken over slices with true scar, a missed scar counting 0; Acc and"

@@ -28,12 +28,13 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from scarseg_jax import baselines, consensus, dataset, decide, evaluate
+from scarseg_jax import baselines, consensus, decide, evaluate
 from scarseg_jax.errors import InputError
-from scarseg_jax.folds import Fold, check_split, make_folds, padded
 from scarseg_jax.learn import checkpoint, ensemble, train
 from scarseg_jax.learn.enet import LAYOUTS, ENet
 from scarseg_jax.learn.fit import Member, Recipe, Stopped, fit
+from scarseg_jax.prepare import dataset
+from scarseg_jax.prepare.folds import Fold, check_split, make_folds, padded
 from scarseg_jax.readers import emidec, folder, myops, phantom
 from scarseg_jax.report import write_report
 from scarseg_jax.study import Study

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from scarseg_jax import crop
-from scarseg_jax.crop import CropBox
-from scarseg_jax.localise import LeftVentricle
+from scarseg_jax.prepare import crop
+from scarseg_jax.prepare.crop import CropBox
+from scarseg_jax.prepare.hough import LeftVentricle
 
 
 def disc(shape, centre, radius, spacing=(1.0, 1.0)):

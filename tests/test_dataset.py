@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from scarseg_jax import crop, dataset
 from scarseg_jax.errors import InputError
+from scarseg_jax.prepare import crop, dataset
 from scarseg_jax.study import Study
 
 SPACING_MM = (10.0, 2.5, 2.5)

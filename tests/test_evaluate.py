@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from scarseg_jax import compare
-from scarseg_jax.dataset import Slices
 from scarseg_jax.errors import InputError
 from scarseg_jax.evaluate import (
     HISTORY_COLUMNS,
@@ -17,6 +16,7 @@ from scarseg_jax.evaluate import (
     write_history,
     write_text,
 )
+from scarseg_jax.prepare.dataset import Slices
 
 ABOUT = {"protocol": 2, "variant": "seed", "source": "phantom"} | {
     "selection": "validation",

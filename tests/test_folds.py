@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.folds import SYMMETRIES, epoch_table, make_folds, padded
 from scarseg_jax.learn.augment import apply_symmetry
+from scarseg_jax.prepare.folds import SYMMETRIES, epoch_table, make_folds, padded
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from scarseg_jax import dataset, main
+from scarseg_jax import main
 from scarseg_jax.errors import InputError
+from scarseg_jax.prepare import dataset
 from scarseg_jax.readers import phantom
 from scarseg_jax.study import Study
 

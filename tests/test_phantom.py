@@ -6,8 +6,8 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 
-from scarseg_jax import crop
-from scarseg_jax.localise import find_left_ventricle
+from scarseg_jax.prepare import crop
+from scarseg_jax.prepare.hough import find_left_ventricle
 from scarseg_jax.readers import phantom
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from scarseg_jax import evaluate
-from scarseg_jax.dataset import Slices
 from scarseg_jax.errors import InputError
+from scarseg_jax.prepare.dataset import Slices
 from scarseg_jax.report import write_report
 
 NAME = "<script>alert('x')</script> & sons"

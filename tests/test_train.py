@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from scarseg_jax.folds import Fold
 from scarseg_jax.learn import checkpoint, ensemble, train
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.learn.fit import Member, Recipe, Stopped, fit
+from scarseg_jax.prepare.folds import Fold
 
 SIZE = 16
 RECIPE = Recipe(

@@ -15,9 +15,9 @@ import jax
 import numpy as np
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.folds import Fold, epoch_table, padded, steps_per_epoch
 from scarseg_jax.learn import checkpoint, ensemble, train
 from scarseg_jax.learn.enet import ENet
+from scarseg_jax.prepare.folds import Fold, epoch_table, padded, steps_per_epoch
 
 _log = logging.getLogger(__name__)
 _SAVING_SHARE = 0.02  # of the time: states are saved no more often than this allows

@@ -30,7 +30,7 @@ from jax.flatten_util import ravel_pytree
 
 from scarseg_jax.learn import ensemble, train
 from scarseg_jax.learn.enet import ENet
-from scarseg_jax.localise import find_left_ventricle
+from scarseg_jax.prepare.hough import find_left_ventricle
 from scarseg_jax.readers import phantom
 
 BATCH = 4  # paper, section 3.1

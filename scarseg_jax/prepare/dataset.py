@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from scarseg_jax import crop
 from scarseg_jax.consensus import settle
 from scarseg_jax.errors import InputError
-from scarseg_jax.localise import find_left_ventricle
+from scarseg_jax.prepare import crop
+from scarseg_jax.prepare.hough import find_left_ventricle
 from scarseg_jax.study import Study
 
 _log = logging.getLogger(__name__)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from scarseg_jax import crop
-from scarseg_jax.localise import WORKING_PIXEL_MM, find_left_ventricle
+from scarseg_jax.prepare import crop
+from scarseg_jax.prepare.hough import WORKING_PIXEL_MM, find_left_ventricle
 from scarseg_jax.readers import emidec as emidec_reader
 
 SPACING = (10.0, 1.5, 1.5)

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from scarseg_jax.localise import LeftVentricle
+from scarseg_jax.prepare.hough import LeftVentricle
 
 SIZE = 64  # pixels; paper, section 3
 # The paper's side is twice the LV's diameter. The circle found is now and then a
@@ -44,7 +44,7 @@ def boxes(
     """Returns the crop of each slice: twice the diameter wide, within bounds.
 
     Args:
-      left_ventricle: From `localise.find_left_ventricle`.
+      left_ventricle: From `hough.find_left_ventricle`.
       spacing_mm: Voxel spacing (z, y, x).
     """
     sides = np.clip(2 * left_ventricle.diameter_mm, MIN_SIDE_MM, MAX_SIDE_MM)
