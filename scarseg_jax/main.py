@@ -28,7 +28,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from scarseg_jax import baselines, consensus, decide, evaluate
+from scarseg_jax import consensus, evaluate
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import checkpoint, ensemble, train
 from scarseg_jax.learn.enet import LAYOUTS, ENet
@@ -37,6 +37,7 @@ from scarseg_jax.prepare import dataset
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds, padded
 from scarseg_jax.readers import emidec, folder, myops, phantom
 from scarseg_jax.report import write_report
+from scarseg_jax.segment import baselines, decide
 from scarseg_jax.study import Study
 
 _MODES = ("all", "prepare", "train", "evaluate", "baselines", "report")

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from scarseg_jax import decide, evaluate
+from scarseg_jax import evaluate
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import checkpoint, ensemble
 from scarseg_jax.learn.enet import ENet
@@ -25,6 +25,7 @@ from scarseg_jax.main import fail, log_to_terminal, parse, start_jax
 from scarseg_jax.prepare import crop, dataset
 from scarseg_jax.prepare.hough import find_left_ventricle
 from scarseg_jax.readers import folder, nifti
+from scarseg_jax.segment import decide
 from scarseg_jax.study import Study
 
 _CHECKPOINT = flags.DEFINE_string(

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from scarseg_jax import baselines
-from scarseg_jax.baselines import METHODS, find_scar
+from scarseg_jax.segment import baselines
+from scarseg_jax.segment.baselines import METHODS, find_scar
 
 SPACING = (1.5, 1.5)
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

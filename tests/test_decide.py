@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scarseg_jax.decide import Decision, call_scar, choose, mean, without_small
+from scarseg_jax.segment.decide import Decision, call_scar, choose, mean, without_small
 
 PIXEL_MM2 = np.array([4.0])
 

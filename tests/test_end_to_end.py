@@ -13,14 +13,15 @@ import nibabel
 import numpy as np
 import pytest
 
-from scarseg_jax import baselines, compare, evaluate, main
-from scarseg_jax.decide import Decision
+from scarseg_jax import compare, evaluate, main
 from scarseg_jax.errors import InputError
 from scarseg_jax.evaluate import read_summary, read_table
 from scarseg_jax.learn import checkpoint
 from scarseg_jax.learn.fit import Member
 from scarseg_jax.predict import predict_file
 from scarseg_jax.readers import phantom
+from scarseg_jax.segment import baselines
+from scarseg_jax.segment.decide import Decision
 
 load: Any = nibabel.load
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -14,10 +14,10 @@ from flax import linen as nn
 from flax import traverse_util
 from jax.flatten_util import ravel_pytree
 
-from scarseg_jax.decide import THRESHOLDS
 from scarseg_jax.learn.augment import apply_symmetry, undo_symmetry
 from scarseg_jax.learn.enet import kernel_bound
 from scarseg_jax.prepare.folds import SYMMETRIES
+from scarseg_jax.segment.decide import THRESHOLDS
 
 
 class Weights(NamedTuple):

@@ -24,7 +24,7 @@ from scipy.sparse import csgraph
 from skimage.filters import threshold_otsu
 from skimage.segmentation import morphological_chan_vese, slic
 
-from scarseg_jax.decide import without_small
+from scarseg_jax.segment.decide import without_small
 
 # Least variance of a component, in squares of the myocardium's range: about what
 # rounding to 8 bits leaves. A component of equal pixels would have none.
