@@ -15,8 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.evaluate import ORACLE_WARNING, read_summary, read_table, write_text
-from scarseg_jax.statistics import holm, wilcoxon
+from scarseg_jax.judge.evaluate import (
+    ORACLE_WARNING,
+    read_summary,
+    read_table,
+    write_text,
+)
+from scarseg_jax.judge.statistics import holm, wilcoxon
 
 ALPHA = 0.05  # paper, section 3.2
 ZEROS = "pairs without a difference are left out (Wilcoxon's own treatment)"

@@ -28,8 +28,8 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from scarseg_jax import consensus, evaluate
 from scarseg_jax.errors import InputError
+from scarseg_jax.judge import consensus, evaluate
 from scarseg_jax.learn import checkpoint, ensemble, train
 from scarseg_jax.learn.enet import LAYOUTS, ENet
 from scarseg_jax.learn.fit import Member, Recipe, Stopped, fit

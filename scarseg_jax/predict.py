@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from scarseg_jax import evaluate
 from scarseg_jax.errors import InputError
+from scarseg_jax.judge import evaluate
 from scarseg_jax.learn import checkpoint, ensemble
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.main import fail, log_to_terminal, parse, start_jax

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from scarseg_jax import figures
 from scarseg_jax.compare import compare_all
-from scarseg_jax.evaluate import (
+from scarseg_jax.judge.evaluate import (
     read_predictions,
     read_summary,
     read_table,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from scarseg_jax import clinical
-from scarseg_jax.metrics import Counts, count
+from scarseg_jax.judge import clinical
+from scarseg_jax.judge.metrics import Counts, count
 from tests.test_evaluate import slices_of, square
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from scarseg_jax import compare
-from scarseg_jax.clinical import MEASURES
 from scarseg_jax.errors import InputError
-from scarseg_jax.evaluate import PATIENT_COLUMNS, SLICE_COLUMNS
-from scarseg_jax.statistics import holm, wilcoxon
+from scarseg_jax.judge.clinical import MEASURES
+from scarseg_jax.judge.evaluate import PATIENT_COLUMNS, SLICE_COLUMNS
+from scarseg_jax.judge.statistics import holm, wilcoxon
 
 # 8 slices of 4 patients; d has no scar and neither has slice 1 of c.
 UNITS = [(p, z) for p in "abcd" for z in range(2)]

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from scarseg_jax.consensus import agreement, majority, settle, staple, summarise
+from scarseg_jax.judge.consensus import agreement, majority, settle, staple, summarise
 from scarseg_jax.study import Study
 
 

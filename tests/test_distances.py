@@ -3,7 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from scarseg_jax.distances import boundary_points, surface_distances, surface_metrics
+from scarseg_jax.judge.distances import (
+    boundary_points,
+    surface_distances,
+    surface_metrics,
+)
 
 NOTHING = np.empty((0, 3))
 

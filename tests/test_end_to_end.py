@@ -13,9 +13,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from scarseg_jax import compare, evaluate, main
+from scarseg_jax import compare, main
 from scarseg_jax.errors import InputError
-from scarseg_jax.evaluate import read_summary, read_table
+from scarseg_jax.judge import evaluate
+from scarseg_jax.judge.evaluate import read_summary, read_table
 from scarseg_jax.learn import checkpoint
 from scarseg_jax.learn.fit import Member
 from scarseg_jax.predict import predict_file

@@ -6,7 +6,7 @@ import pytest
 
 from scarseg_jax import compare
 from scarseg_jax.errors import InputError
-from scarseg_jax.evaluate import (
+from scarseg_jax.judge.evaluate import (
     HISTORY_COLUMNS,
     evaluate,
     headline,

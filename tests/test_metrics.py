@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scarseg_jax.metrics import Counts, count, failures, patients_dice, spread
+from scarseg_jax.judge.metrics import Counts, count, failures, patients_dice, spread
 
 
 def counts_of(*rows):

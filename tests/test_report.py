@@ -3,8 +3,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from scarseg_jax import evaluate
 from scarseg_jax.errors import InputError
+from scarseg_jax.judge import evaluate
 from scarseg_jax.prepare.dataset import Slices
 from scarseg_jax.report import write_report
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scarseg_jax.statistics import (
+from scarseg_jax.judge.statistics import (
     bland_altman,
     bootstrap_interval,
     brier,

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from scarseg_jax.consensus import settle
 from scarseg_jax.errors import InputError
+from scarseg_jax.judge.consensus import settle
 from scarseg_jax.prepare import crop
 from scarseg_jax.prepare.hough import find_left_ventricle
 from scarseg_jax.study import Study

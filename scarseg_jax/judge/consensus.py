@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import special
 
-from scarseg_jax.metrics import mean_sd, spread
+from scarseg_jax.judge.metrics import mean_sd, spread
 from scarseg_jax.study import Study
 
 RULES = ("staple", "majority")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scarseg_jax import clinical, consensus
 from scarseg_jax.errors import InputError
-from scarseg_jax.metrics import Counts, count, failures, patients_dice, spread
+from scarseg_jax.judge import clinical, consensus
+from scarseg_jax.judge.metrics import Counts, count, failures, patients_dice, spread
 
 if TYPE_CHECKING:  # so that comparing two finished runs does not load TFDS
     from scarseg_jax.prepare.dataset import Slices

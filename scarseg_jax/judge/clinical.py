@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scarseg_jax.distances import boundary_points, surface_metrics
-from scarseg_jax.metrics import Counts, mean_sd
-from scarseg_jax.statistics import (
+from scarseg_jax.judge.distances import boundary_points, surface_metrics
+from scarseg_jax.judge.metrics import Counts, mean_sd
+from scarseg_jax.judge.statistics import (
     bland_altman,
     bootstrap_interval,
     brier,

@@ -1,0 +1,1 @@
+"""Masks and truth to tables: overlap, distances, agreement, tests."""
