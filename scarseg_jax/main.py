@@ -36,8 +36,8 @@ from scarseg_jax.learn.fit import Member, Recipe, Stopped, fit
 from scarseg_jax.prepare import dataset
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds, padded
 from scarseg_jax.readers import emidec, folder, myops, phantom
-from scarseg_jax.report import write_report
 from scarseg_jax.segment import baselines, decide
+from scarseg_jax.show.run_report import write_report
 from scarseg_jax.study import Study
 
 _MODES = ("all", "prepare", "train", "evaluate", "baselines", "report")

@@ -6,7 +6,7 @@ import pytest
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge import evaluate
 from scarseg_jax.prepare.dataset import Slices
-from scarseg_jax.report import write_report
+from scarseg_jax.show.run_report import write_report
 
 NAME = "<script>alert('x')</script> & sons"
 

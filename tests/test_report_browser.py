@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from scarseg_jax.report import write_report
+from scarseg_jax.show.run_report import write_report
 from tests.test_report import NAME, write_results
 
 BROWSER = next(

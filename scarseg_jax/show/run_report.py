@@ -8,7 +8,6 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from scarseg_jax import figures
 from scarseg_jax.compare import compare_all
 from scarseg_jax.judge.evaluate import (
     read_predictions,
@@ -16,6 +15,7 @@ from scarseg_jax.judge.evaluate import (
     read_table,
     write_text,
 )
+from scarseg_jax.show import figures
 
 # Paper, Table 1: median and inter-quartile range, per cent.
 PAPER = {
@@ -148,7 +148,11 @@ def _viewer(predictions: dict, baselines: list[Path]) -> dict:
 
 
 def _template() -> jinja2.Template:
-    text = resources.files("scarseg_jax").joinpath("report.html.jinja").read_text()
+    text = (
+        resources.files("scarseg_jax.show")
+        .joinpath("run_report.html.jinja")
+        .read_text()
+    )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["percent"] = lambda v: (
         "\N{EN DASH}" if v is None else f"{100 * v:.2f}"
