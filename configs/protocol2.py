@@ -29,6 +29,7 @@ def get_config():
     )
     config.model = config_dict.create(
         variant="seed",  # the paper's ENet; enet: the ENet paper's; or pytorch_enet
+        classes="scar",  # what it tells apart; or scar_no_reflow, heart_scar
     )
     config.train = config_dict.create(  # (3.1)
         epochs=100,

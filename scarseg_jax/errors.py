@@ -1,4 +1,4 @@
-"""The one error a user can mend."""
+"""How a run ends other than well."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that names the thing, its value, what was expected and
     the mend. The commands print it without a traceback and exit with code 2.
     """
+
+
+class Stopped(Exception):
+    """Raised after a signal, once nothing can be lost; its argument is the signal."""

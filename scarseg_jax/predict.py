@@ -7,26 +7,18 @@ Protocol 2 needs the myocardium, Protocol 1 does not. The mask has the input's o
 and affine; OUTPUT with the ending .json says what it was made with.
 """
 
-import dataclasses
-import json
 import os
 import sys
 from pathlib import Path
 
-import jax
-import numpy as np
 from absl import app, flags
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.judge import evaluate
-from scarseg_jax.learn import checkpoint, ensemble
-from scarseg_jax.learn.enet import ENet
-from scarseg_jax.main import fail, log_to_terminal, parse, start_jax
-from scarseg_jax.prepare import crop, dataset
-from scarseg_jax.prepare.hough import find_left_ventricle
-from scarseg_jax.readers import folder, nifti
-from scarseg_jax.segment import decide
-from scarseg_jax.study import Study
+from scarseg_jax.readers import nifti, sources
+from scarseg_jax.segment.model import load_model
+from scarseg_jax.segment.pipeline import find_scar
+from scarseg_jax.terminal import fail, log_to_terminal, parse, start_jax
+from scarseg_jax.writers.segmentation import write_segmentation
 
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Working directory of a finished run, or its checkpoint."
@@ -53,20 +45,18 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise InputError(f"argument {argv[1]!r} is not a flag; see --help")
-        checkpoint_path, image_path, output = (
-            _path(flag) for flag in (_CHECKPOINT, _INPUT, _OUTPUT)
+        checkpoint, image, output = map(_path, (_CHECKPOINT, _INPUT, _OUTPUT))
+        myocardium = Path(_MYOCARDIUM.value) if _MYOCARDIUM.value else None
+        _check_output(output, image, myocardium)
+        start_jax()
+        model = load_model(checkpoint, folds=_numbers(_FOLDS), seeds=_numbers(_SEEDS))
+        study = nifti.read_image(
+            image,
+            myocardium=myocardium,
+            spacing_from=_SPACING.value or sources.spacing_from(model.run.source),
         )
-        start_jax(0, require_gpu=False)
-        report = predict_file(
-            checkpoint_path,
-            image_path,
-            output,
-            myocardium_path=Path(_MYOCARDIUM.value) if _MYOCARDIUM.value else None,
-            folds=_numbers("folds", _FOLDS.value),
-            seeds=_numbers("seeds", _SEEDS.value),
-            threshold=_THRESHOLD.value,
-            spacing_from=_SPACING.value,
-        )
+        found = find_scar(model, study, threshold=_THRESHOLD.value)
+        report = write_segmentation(found, output)
     except InputError as error:
         return fail(error)
     sys.stdout.write(
@@ -75,115 +65,6 @@ def main(argv: list[str]) -> int:
         " networks\n"
     )
     return 0
-
-
-def predict_file(
-    checkpoint_path: Path,
-    image_path: Path,
-    output: Path,
-    *,
-    myocardium_path: Path | None = None,
-    folds: tuple[int, ...] = (),
-    seeds: tuple[int, ...] = (),
-    threshold: float | None = None,
-    spacing_from: str | None = None,
-) -> dict:
-    """Writes the scar mask of an image and a JSON of what was used, and returns that.
-
-    Args:
-      checkpoint_path: A finished run's folder, or its checkpoint.
-      image_path: NIfTI image.
-      output: NIfTI mask to write.
-      myocardium_path: NIfTI mask; required by Protocol 2.
-      folds: Members of these folds; empty takes all.
-      seeds: Members of these seeds; empty takes all.
-      threshold: Probability from which a pixel is scar, of any area; None takes the
-        mean of what the networks were trained to take.
-      spacing_from: As in `nifti.read_volume`; None takes what the run's source uses.
-
-    Raises:
-      InputError: If a file cannot be used or a member is not there.
-    """
-    _check_output(output, image_path, myocardium_path)
-    if threshold is not None and not 0 < threshold < 1:
-        raise InputError(f"--threshold={threshold}; expected between 0 and 1")
-    inside = checkpoint_path / "checkpoint"
-    variables, about = checkpoint.load(inside if inside.is_dir() else checkpoint_path)
-    config, members = about["config"], about["members"]
-    decided = all("threshold" in member for member in members)
-    if about["preparation"] != dataset.PREPARATION or not decided:
-        raise InputError(
-            f"{checkpoint_path} was trained by another version, with preparation"
-            f" {about['preparation']} and {'' if decided else 'no '}decisions; this one"
-            f" makes preparation {dataset.PREPARATION}, with them: train again"
-        )
-    for key, wanted in (("fold", folds), ("seed", seeds)):
-        there = sorted({member[key] for member in members})
-        if not set(wanted) <= set(there):
-            raise InputError(
-                f"--{key}s={','.join(map(str, wanted))}; the run has"
-                f" {', '.join(map(str, there))}"
-            )
-    chosen = [
-        i
-        for i, member in enumerate(members)
-        if (not folds or member["fold"] in folds)
-        and (not seeds or member["seed"] in seeds)
-    ]
-    if spacing_from is None:
-        source = config["data"]["source"]
-        spacing_from = "pixdim" if source == "emidec" else "affine"
-    image, grid = nifti.read_volume(image_path, spacing_from=spacing_from)
-    myocardium = None
-    if config["protocol"] == 2:
-        if myocardium_path is None:
-            raise InputError(
-                "--myocardium is missing; this run is Protocol 2, which looks inside"
-                " the myocardium: give its mask, or use a run of Protocol 1"
-            )
-        myocardium = folder.read_mask(
-            myocardium_path, image_path, grid, spacing_from=spacing_from
-        )
-    # Checks the voxels as training does.
-    Study(image_path.name, image, grid.spacing_zyx_mm, files=(image_path,))
-    variables = jax.tree.map(lambda leaf: leaf[np.array(chosen)], variables)
-    model = ENet(variant=config["model"]["variant"])
-    probability = predict_volume(
-        model,
-        variables,
-        image,
-        grid.spacing_zyx_mm,
-        myocardium,
-        symmetries=config["symmetries"],
-    )
-    own = [
-        decide.Decision(members[i]["threshold"], members[i]["min_area_mm2"])
-        for i in chosen
-    ]
-    decision = decide.mean(own) if threshold is None else decide.Decision(threshold)
-    pixel_mm2 = np.full(len(image), np.prod(grid.spacing_zyx_mm[1:]))
-    scar = decide.call_scar(probability, pixel_mm2, decision)
-    voxel_ml = float(np.prod(grid.spacing_mm)) / 1000
-    report = {
-        "input": str(image_path),
-        "myocardium": myocardium_path and str(myocardium_path),
-        "checkpoint": str(checkpoint_path),
-        "protocol": config["protocol"],
-        "selection": config["train"]["selection"],
-        "members": [members[i] for i in chosen],
-        **dataclasses.asdict(decision),
-        "symmetries": config["symmetries"],
-        "spacing_mm": grid.spacing_mm,
-        "slices": len(scar),
-        "slices_with_scar": int(scar.any(axis=(1, 2)).sum()),
-        "scar_volume_ml": float(scar.sum()) * voxel_ml,
-        "data_hash": about["data_hash"],
-        "versions": about["versions"],
-    }
-    nifti.write_mask(output, scar, grid)
-    stem = output.name.removesuffix(".gz").removesuffix(".nii")
-    evaluate.write_text(output.with_name(f"{stem}.json"), json.dumps(report, indent=1))
-    return report
 
 
 def _check_output(output: Path, *inputs: Path | None) -> None:
@@ -201,62 +82,18 @@ def _check_output(output: Path, *inputs: Path | None) -> None:
         raise InputError(f"--output={output} is an input too; choose another name")
 
 
-def predict_volume(
-    model: ENet,
-    variables: dict,
-    image: np.ndarray,
-    spacing_mm: tuple[float, float, float],
-    myocardium: np.ndarray | None,
-    *,
-    symmetries: bool,
-) -> np.ndarray:
-    """Returns the members' mean probability of scar on the image's own grid.
-
-    Args:
-      model: The network.
-      variables: Leading axis M.
-      image: (Z, Y, X) float32.
-      spacing_mm: Voxel spacing (z, y, x).
-      myocardium: (Z, Y, X) bool for Protocol 2, and no scar is outside it; None for
-        Protocol 1.
-      symmetries: Whether to average over the square's 8 symmetries.
-
-    Returns:
-      (Z, Y, X) float32.
-    """
-    boxes = crop.boxes(find_left_ventricle(image, spacing_mm), spacing_mm)
-    inputs = []
-    for z, box in enumerate(boxes):
-        seen = crop.crop_image(image[z], box)
-        inside = None if myocardium is None else crop.crop_mask(myocardium[z], box)
-        protocol = 1 if inside is None else 2
-        inputs.append(crop.network_input(seen, inside, protocol=protocol))
-    members = len(jax.tree.leaves(variables)[0])
-    wanted = np.tile(np.arange(len(boxes), dtype=np.int32), (members, 1))
-    probability = ensemble.predict_members(
-        model, variables, np.stack(inputs)[..., None], wanted, symmetries=symmetries
-    ).mean(axis=0)
-    native = np.stack(
-        [
-            crop.uncrop_probability(p, box, image.shape[1:])
-            for p, box in zip(probability, boxes, strict=True)
-        ]
-    )
-    return native if myocardium is None else native * myocardium
-
-
 def _path(flag: flags.FlagHolder) -> Path:
     if not flag.value:
         raise InputError(f"--{flag.name} is missing; see --help")
     return Path(flag.value)
 
 
-def _numbers(name: str, texts: list[str]) -> tuple[int, ...]:
+def _numbers(flag: flags.FlagHolder) -> tuple[int, ...]:
     try:
-        return tuple(int(text) for text in texts)
+        return tuple(int(text) for text in flag.value)
     except ValueError:
         raise InputError(
-            f"--{name}={','.join(texts)}; expected whole numbers such as 0,1"
+            f"--{flag.name}={','.join(flag.value)}; expected whole numbers such as 0,1"
         ) from None
 
 

@@ -1,12 +1,114 @@
-"""The vocabulary: what one patient's study is."""
+"""The vocabulary of images: what passes from one step to the next.
+
+Volumes are (Z, Y, X), slices (N, H, W), lengths mm. A patient's `Study` is read from
+files, preparing makes `Slices` of it; `run` has the words for networks and what they say.
+"""
 
 import dataclasses
-from collections.abc import Mapping
+import enum
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from scarseg_jax.errors import InputError
+
+
+class Tissue(enum.IntEnum):
+    """The label of a voxel; what is not told apart is the more general one."""
+
+    BACKGROUND = 0
+    CAVITY = 1  # of the left ventricle
+    MYOCARDIUM = 2  # of the left ventricle, without scar
+    SCAR = 3
+    NO_REFLOW = 4  # dark, inside the scar: microvascular obstruction
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """How a file keeps a volume, so that a mask can be kept in the same way.
+
+    Attributes:
+      shape: Of the stored array.
+      affine: (4, 4) float64, from stored indices to mm.
+      spacing_mm: Along the stored axes.
+      order: The stored axes that become (z, y, x).
+      flipped: Whether each of (z, y, x) runs against its stored axis.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    order: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool] = (False, False, False)
+
+    def to_zyx(self, array: np.ndarray) -> np.ndarray:
+        """Returns the stored array as (Z, Y, X)."""
+        return np.flip(array.transpose(self.order), self._turned)
+
+    def from_zyx(self, volume: np.ndarray) -> np.ndarray:
+        """Returns a (Z, Y, X) volume in the stored order: the inverse of `to_zyx`."""
+        return np.flip(volume, self._turned).transpose(np.argsort(self.order))
+
+    @property
+    def _turned(self) -> tuple[int, ...]:
+        return tuple(axis for axis in range(3) if self.flipped[axis])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where the voxels of a stack are in the patient.
+
+    Each slice has a place of its own: breath-holds shift and tilt them.
+
+    Attributes:
+      affines: (Z, 4, 4) float64; slice z's takes (column x, row y, 0, 1) to mm, of
+        NIfTI's axes: right to left, back to front, feet to head.
+      spacing_mm: Centre-to-centre voxel spacing (z, y, x); z is that of the header,
+        which a single slice needs.
+      stored: How the file keeps it; None where there is no file of one array.
+    """
+
+    affines: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    stored: Stored | None = None
+
+    @classmethod
+    def upright(cls, slices: int, spacing_mm: tuple[float, float, float]) -> "Geometry":
+        """Returns a stack along the third axis of space that begins at its origin."""
+        z, y, x = spacing_mm
+        affines = np.tile(np.diag([x, y, z, 1.0]), (slices, 1, 1))
+        affines[:, 2, 3] = z * np.arange(slices)
+        return cls(affines, spacing_mm)
+
+    @functools.cached_property
+    def positions_mm(self) -> np.ndarray:
+        """(Z,) float64, of the slices' corners along the normal of the first."""
+        normal = np.cross(self.affines[0, :3, 0], self.affines[0, :3, 1])
+        return self.affines[:, :3, 3] @ (normal / np.linalg.norm(normal))
+
+    @functools.cached_property
+    def extents_mm(self) -> np.ndarray:
+        """(Z,) float64, the length that each slice stands for.
+
+        Half the distance to both neighbours; the first and the last reach as far
+        outwards as inwards, and a slice alone has the header's spacing.
+        """
+        if len(self.affines) == 1:
+            return np.array(self.spacing_mm[:1])
+        gaps = np.abs(np.diff(self.positions_mm))
+        return (np.append(gaps[:1], gaps) + np.append(gaps, gaps[-1:])) / 2
+
+    @property
+    def pixel_mm2(self) -> float:
+        """Area of a slice's pixel."""
+        return self.spacing_mm[1] * self.spacing_mm[2]
+
+    @property
+    def voxels_ml(self) -> np.ndarray:
+        """(Z,) float64, the volume that a pixel of each slice stands for."""
+        return self.pixel_mm2 * self.extents_mm / 1000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -16,11 +118,13 @@ class Study:
     Attributes:
       patient: Name that is unique within the data set.
       image: (Z, Y, X) float32 intensities in the scanner's arbitrary unit.
-      spacing_mm: Centre-to-centre voxel spacing (z, y, x).
+      geometry: Where its voxels are.
       myocardium: (Z, Y, X) bool, the LV myocardium including any scar; None where
         the study has no contours.
       scar: (Z, Y, X) bool, infarct and no-reflow; None where the study has none, and
         where several readers drew it, until `consensus.settle` has made one of theirs.
+      cavity: (Z, Y, X) bool, the LV's; None where it was not drawn.
+      no_reflow: (Z, Y, X) bool, part of the scar; None where it was not told apart.
       readers: (Z, Y, X) bool, the scar by each of several readers, by name.
       files: What the study was read from, for messages; empty for the phantom.
 
@@ -30,9 +134,11 @@ class Study:
 
     patient: str
     image: np.ndarray
-    spacing_mm: tuple[float, float, float]
+    geometry: Geometry
     myocardium: np.ndarray | None = None
     scar: np.ndarray | None = None
+    cavity: np.ndarray | None = None
+    no_reflow: np.ndarray | None = None
     readers: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
@@ -55,10 +161,68 @@ class Study:
                 f"{where}: voxel spacing {self.spacing_mm} mm; expected three positive"
                 " lengths: mend the header"
             )
-        masks = {"myocardium": self.myocardium, "scar": self.scar, **self.readers}
-        for name, mask in masks.items():
+        for name, mask in {**self.masks, **self.readers}.items():
             if mask is not None and mask.shape != self.image.shape:
                 raise InputError(
                     f"{where}: the {name} mask has shape {mask.shape}, the image"
                     f" {self.image.shape}; both must lie on one grid"
                 )
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Centre-to-centre voxel spacing (z, y, x)."""
+        return self.geometry.spacing_mm
+
+    @property
+    def masks(self) -> dict[str, np.ndarray | None]:
+        """What was drawn, by name, from the most general to the most special."""
+        names = ("cavity", "myocardium", "scar", "no_reflow")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Slices:
+    """Prepared slices of one or more patients, in the order of their names.
+
+    Attributes:
+      image: (N, 64, 64, 1) float32, what the network sees.
+      crop: (N, 64, 64) float32 intensities of the crop, to look at.
+      labels: (N, 64, 64) int8 of `Tissue`; scar that was drawn outside the
+        myocardium is scar here.
+      myocardium: (N, 64, 64) bool.
+      scar: (N, 64, 64) bool.
+      patient: (N,) str.
+      slice: (N,) int, counted from 0 within the patient.
+      labelled: (N,) bool, whether the patient has contours.
+      contained: (N,) bool, whether the crop holds the slice's whole myocardium.
+      centre_px: (N, 2) float64, the crop's centre (y, x) on the patient's slice.
+      spacing_mm: (N, 3) float64, voxel spacing (z, y, x) of the patient's stack.
+      side_mm: (N,) float64, the length of the crop's sides.
+      pixel_mm: (N,) float32, pixel size of the crop.
+    """
+
+    image: np.ndarray
+    crop: np.ndarray
+    labels: np.ndarray
+    myocardium: np.ndarray
+    scar: np.ndarray
+    patient: np.ndarray
+    slice: np.ndarray
+    labelled: np.ndarray
+    contained: np.ndarray
+    centre_px: np.ndarray
+    spacing_mm: np.ndarray
+    side_mm: np.ndarray
+    pixel_mm: np.ndarray
+
+    def take(self, which: np.ndarray) -> "Slices":
+        """Returns the slices that an index or a mask selects."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return Slices(**{name: getattr(self, name)[which] for name in names})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Slices"]) -> "Slices":
+        """Returns the slices of several, one after the other."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
+        return cls(**columns)

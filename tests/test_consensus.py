@@ -1,11 +1,21 @@
 import itertools
-import json
 
 import numpy as np
 import pytest
 
-from scarseg_jax.judge.consensus import agreement, majority, settle, staple, summarise
-from scarseg_jax.study import Study
+from scarseg_jax import records
+from scarseg_jax.judge.consensus import (
+    PairwiseDice,
+    PatientReaders,
+    ReadersSummary,
+    majority,
+    pairwise_dice,
+    settle,
+    staple,
+    summarise,
+)
+from scarseg_jax.judge.metrics import MeanSd
+from scarseg_jax.study import Geometry, Study
 
 
 def read(truth, sensitivity, specificity, rng):
@@ -52,9 +62,9 @@ def test_staple_stays_sure_where_all_but_one_pixel_is_agreed_on():
     assert not np.isnan([*sensitivity, *specificity]).any()
     image = np.zeros((1, 5, 6), np.float32)
     readers = {str(i): np.pad(m, ((0, 0), (1, 1), (1, 1))) for i, m in enumerate(masks)}
-    study = Study("a", image, (1.0, 1.0, 1.0), readers=readers)
+    study = Study("a", image, Geometry.upright(1, (1.0, 1.0, 1.0)), readers=readers)
     settled, record = settle(study, "staple")
-    assert record["scar"]
+    assert record.scar
     np.testing.assert_array_equal(settled.scar, readers["1"])
 
 
@@ -138,34 +148,35 @@ def test_staple_of_masks_that_are_all_empty_or_all_full():
     np.testing.assert_array_equal(specificity, [np.nan] * 3)
 
 
-def test_agreement_is_the_dice_of_each_pair(rng):
+def test_the_pairwise_dice_is_that_of_each_pair(rng):
     masks = rng.random((4, 6, 7)) < 0.4
     dice = []
     for one, other in itertools.combinations(masks, 2):
         a, b = (set(map(tuple, np.argwhere(m))) for m in (one, other))
         dice.append(2 * len(a & b) / (len(a) + len(b)))
-    assert agreement(masks) == {
-        "mean": pytest.approx(sum(dice) / 6),
-        "min": pytest.approx(min(dice)),
-        "max": pytest.approx(max(dice)),
-        "pairs": 6,
-    }
-    json.dumps(agreement(masks))
+    found = pairwise_dice(masks)
+    assert found.mean == pytest.approx(sum(dice) / 6)
+    assert found.min == pytest.approx(min(dice))
+    assert found.max == pytest.approx(max(dice))
+    assert found.pairs == 6
+    text = records.to_json(found)
+    assert records.parse(PairwiseDice, text, "the text", "mend it") == found
 
 
 def test_pairs_that_are_both_empty_are_left_out():
     masks = np.zeros((3, 4), bool)
-    nothing = {"mean": None, "min": None, "max": None, "pairs": 0}
-    assert agreement(masks) == agreement(masks[:1]) == nothing
+    nothing = PairwiseDice(mean=None, min=None, max=None, pairs=0)
+    assert pairwise_dice(masks) == pairwise_dice(masks[:1]) == nothing
     masks[0] = True
-    assert agreement(masks) == {"mean": 0, "min": 0, "max": 0, "pairs": 2}
+    assert pairwise_dice(masks) == PairwiseDice(mean=0, min=0, max=0, pairs=2)
 
 
 def study_of(masks, myocardium=None):
     """A study of readers a, b and so on."""
     image = np.zeros(masks.shape[1:], np.float32)
     readers = dict(zip("abcdefg", masks, strict=False))
-    return Study("p", image, (1, 1, 1), myocardium=myocardium, readers=readers)
+    geometry = Geometry.upright(len(image), (1, 1, 1))
+    return Study("p", image, geometry, myocardium=myocardium, readers=readers)
 
 
 def test_a_wide_a_narrow_and_a_right_reader_settle_on_the_right_one():
@@ -178,15 +189,15 @@ def test_a_wide_a_narrow_and_a_right_reader_settle_on_the_right_one():
         study, record = settle(study_of(masks, myocardium), rule)
         np.testing.assert_array_equal(study.scar, masks[1])
         pairs = [16 / 18, 16 / 20, 20 / 22]  # 8 and 10 rows, 8 and 12, 10 and 12
-        assert record["slice_dsc"] == pytest.approx(pairs)
-        assert record["dice"] == pytest.approx(np.mean(pairs))
-        a, b, c = (record["readers"][name] for name in "abc")
-        assert [r["dice"] for r in (a, b, c)] == pytest.approx([16 / 18, 1, 20 / 22])
-        assert a["sensitivity"] == pytest.approx(0.8, abs=1e-3)
+        assert record.slice_dsc == pytest.approx(pairs)
+        assert record.dice == pytest.approx(np.mean(pairs))
+        a, b, c = (record.readers[name] for name in "abc")
+        assert [r.dice for r in (a, b, c)] == pytest.approx([16 / 18, 1, 20 / 22])
+        assert a.sensitivity == pytest.approx(0.8, abs=1e-3)
         # Inside the myocardium 20 of 512 - 100 pixels; the rest would hide them.
-        assert c["specificity"] == pytest.approx(1 - 20 / 412, abs=1e-3)
+        assert c.specificity == pytest.approx(1 - 20 / 412, abs=1e-3)
     # The narrow one of two is their majority, and b is judged by it.
-    assert b["others"] == pytest.approx(16 / 18)
+    assert b.others == pytest.approx(16 / 18)
 
 
 def test_background_that_no_reader_looked_at_changes_no_consensus(rng):
@@ -206,31 +217,58 @@ def test_readers_who_mark_nothing_settle_on_nothing_and_json_holds_it():
     study, record = settle(study_of(masks), "staple")
     assert study.scar is not None
     assert not study.scar.any()
-    assert record["readers"]["a"]["sensitivity"] is None
-    json.dumps([record, summary := summarise([record])], allow_nan=False)
-    assert summary["dice"] == {"mean": None, "sd": None, "n": 0}
-    assert summary["slice_dsc"]["median"] is None
+    assert record.readers["a"].sensitivity is None
+    summary = summarise([record])
+    assert summary.dice == MeanSd(mean=None, sd=None, n=0)
+    assert summary.slice_dsc.median is None
+    for kept, kind in ((record, PatientReaders), (summary, ReadersSummary)):
+        text = records.to_json(kept)
+        assert "NaN" not in text
+        assert records.parse(kind, text, "the text", "mend it") == kept
 
 
 def test_the_summary_is_over_patients_with_scar_and_each_readers_own(rng):
     masks = rng.random((3, 2, 6, 7)) < 0.5
-    records = [
+    patients = [
         settle(study_of(m), "majority")[1] for m in (masks, masks[:2], ~masks | masks)
     ]
-    records.append(settle(study_of(np.zeros_like(masks)), "majority")[1])
-    summary = summarise(records)
-    assert summary["names"] == ["a", "b", "c"]
-    assert summary["patients"] == 4
-    dice = [float(agreement(m)["mean"] or 0) for m in (masks, masks[:2])] + [1]
-    assert summary["dice"] == {
-        "mean": pytest.approx(np.mean(dice)),
-        "sd": pytest.approx(np.std(dice, ddof=1)),
-        "n": 3,
-    }
-    assert summary["slice_dsc"]["n"] == 2 * (3 + 1 + 3)
-    assert [summary["by_reader"][name]["patients"] for name in "abc"] == [3, 3, 2]
-    own = [record["readers"]["c"]["others"] for record in (records[0], records[2])]
-    assert summary["by_reader"]["c"]["others"] == pytest.approx(np.mean(own))
+    patients.append(settle(study_of(np.zeros_like(masks)), "majority")[1])
+    summary = summarise(patients)
+    assert summary.names == ("a", "b", "c")
+    assert summary.patients == 4
+    dice = [float(pairwise_dice(m).mean or 0) for m in (masks, masks[:2])] + [1]
+    assert summary.dice.mean == pytest.approx(np.mean(dice))
+    assert summary.dice.sd == pytest.approx(np.std(dice, ddof=1))
+    assert summary.dice.n == 3
+    assert summary.slice_dsc.n == 2 * (3 + 1 + 3)
+    assert [summary.by_reader[name].patients for name in "abc"] == [3, 3, 2]
+    own = [float(p.readers["c"].others or 0) for p in (patients[0], patients[2])]
+    assert summary.by_reader["c"].others == pytest.approx(np.mean(own))
+
+
+def test_the_ceiling_is_over_readers_who_have_two_others(rng):
+    masks = rng.random((3, 2, 6, 7)) < 0.5
+    three, two = (settle(study_of(m), "majority")[1] for m in (masks, masks[:2]))
+    assert [reader.others for reader in two.readers.values()] == [None, None]
+    own = []
+    for i in range(3):
+        # Of two others the majority is what both marked.
+        theirs = np.delete(masks, i, axis=0).all(axis=0)
+        own.append(2 * (masks[i] & theirs).sum() / (masks[i].sum() + theirs.sum()))
+    ceiling = summarise([three, two]).ceiling
+    assert (ceiling.mean, ceiling.n) == (pytest.approx(np.mean(own)), 3)
+
+
+def test_settling_changes_the_scar_alone_and_json_keeps_what_it_says(rng):
+    masks = rng.random((3, 2, 6, 7)) < 0.5
+    study = study_of(masks, masks.any(axis=0))
+    settled, record = settle(study, "staple")
+    for name, value in vars(study).items():
+        if name != "scar":
+            assert getattr(settled, name) is value
+    assert study.scar is None
+    text = records.to_json(record)
+    assert records.parse(PatientReaders, text, "the text", "mend it") == record
 
 
 def test_an_unknown_rule_is_refused():
@@ -239,7 +277,7 @@ def test_an_unknown_rule_is_refused():
 
 
 def test_what_is_not_masks_of_readers_is_refused():
-    for function in (majority, staple, agreement):
+    for function in (majority, staple, pairwise_dice):
         with pytest.raises(ValueError, match="must be bool"):
             function(np.ones((2, 3)))
         with pytest.raises(ValueError, match="must be bool"):

@@ -2,43 +2,29 @@ import dataclasses
 
 import numpy as np
 import pytest
+from builders import SPACING_MM, draw_study, source_of, turned
 
 from scarseg_jax.errors import InputError
+from scarseg_jax.judge.consensus import settle
 from scarseg_jax.prepare import crop, dataset
-from scarseg_jax.study import Study
+from scarseg_jax.prepare.cut import box_of, cut
+from scarseg_jax.readers.sources import Source
+from scarseg_jax.study import Slices
 
-SPACING_MM = (10.0, 2.5, 2.5)
 PATIENTS = ("Åsa", "b", "c")
-
-
-def draw(patient, *, seed, slices=2):
-    """Returns a bright blood pool in a dark wall with a bright scar, on noise."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:72, :80]
-    radius = np.hypot(y - 36, x - 41) * SPACING_MM[1]
-    wall = (radius > 22) & (radius < 33)
-    scar = wall & (y > 36) & (x > 41)
-    plane = np.where(radius <= 22, 300.0, 120.0) - 100 * wall + 250 * scar
-    image = plane + rng.normal(0, 5, (slices, *plane.shape))
-    return Study(
-        patient,
-        image.astype(np.float32),
-        SPACING_MM,
-        myocardium=np.stack([wall] * slices),
-        scar=np.stack([scar] * slices),
-    )
 
 
 @pytest.fixture
 def studies():
-    named = {p: draw(p, seed=i, slices=2 + i) for i, p in enumerate(PATIENTS)}
-    named["c"] = dataclasses.replace(named["c"], myocardium=None, scar=None)
+    named = {p: draw_study(p, seed=i, slices=2 + i) for i, p in enumerate(PATIENTS)}
+    nothing = dict.fromkeys(("myocardium", "scar", "cavity"))
+    named["c"] = dataclasses.replace(named["c"], **nothing)
     return named
 
 
-def prepare(directory, studies, **options):
+def prepare(directory, studies, files=None, **options):
     options = {"protocol": 1, **options}
-    return dataset.prepare(directory, tuple(studies), studies.__getitem__, **options)
+    return dataset.prepare(directory, source_of(studies, files), **options)
 
 
 def refuse(patient):
@@ -47,17 +33,12 @@ def refuse(patient):
 
 @pytest.mark.parametrize("protocol", [1, 2])
 def test_slices_come_back_as_they_were_made_and_in_order(tmp_path, studies, protocol):
-    slices = prepare(tmp_path, studies, protocol=protocol)
-    made = [
-        example
-        for study in studies.values()
-        for example in dataset.slice_examples(study, protocol)
-    ]
-    for name in made[0]:
-        wanted = np.stack([example[name] for example in made])
-        np.testing.assert_array_equal(
-            getattr(slices, name), wanted.astype(getattr(slices, name).dtype)
-        )
+    slices = prepare(tmp_path, studies, protocol=protocol).slices
+    made = Slices.concatenate([cut(s, protocol=protocol) for s in studies.values()])
+    for name, wanted in vars(made).items():
+        column = getattr(slices, name)
+        assert column.dtype == wanted.dtype
+        np.testing.assert_array_equal(column, wanted)
     assert slices.patient.tolist() == ["Åsa"] * 2 + ["b"] * 3 + ["c"] * 4
     assert slices.slice.tolist() == [0, 1, 0, 1, 2, 0, 1, 2, 3]
     assert slices.labelled.tolist() == [True] * 5 + [False] * 4
@@ -66,9 +47,61 @@ def test_slices_come_back_as_they_were_made_and_in_order(tmp_path, studies, prot
     assert slices.image.shape == (9, 64, 64, 1)
 
 
+def test_studies_come_back_voxel_for_voxel(tmp_path, studies, rng):
+    no_reflow = studies["b"].scar & (rng.random(studies["b"].scar.shape) < 0.3)
+    geometry = turned(studies["b"].geometry)
+    geometry.affines[1, :3, 3] += 1 / 3, np.pi, -1e-9  # a breath-hold of its own
+    changed = {"no_reflow": no_reflow, "geometry": geometry}
+    studies["b"] = dataclasses.replace(studies["b"], **changed)
+    found = prepare(tmp_path, studies).studies
+    assert [study.patient for study in found] == list(PATIENTS)
+    for study, made in zip(found, studies.values(), strict=True):
+        assert study.image.dtype == np.float32
+        np.testing.assert_array_equal(study.image, made.image)
+        assert study.geometry.affines.dtype == np.float64
+        np.testing.assert_array_equal(study.geometry.affines, made.geometry.affines)
+        assert study.spacing_mm == made.spacing_mm
+        for name, mask in made.masks.items():
+            again = study.masks[name]
+            if mask is None:
+                assert again is None
+                continue
+            assert again is not None
+            assert again.dtype == bool
+            np.testing.assert_array_equal(again, mask)
+    there = {
+        s.patient: [n for n, mask in s.masks.items() if mask is not None] for s in found
+    }
+    assert there == {
+        "Åsa": ["cavity", "myocardium", "scar"],
+        "b": ["cavity", "myocardium", "scar", "no_reflow"],
+        "c": [],
+    }
+
+
+@pytest.mark.parametrize("absent", ["cavity", "myocardium", "scar"])
+def test_a_mask_that_is_empty_is_not_one_that_is_absent(tmp_path, studies, absent):
+    empty = np.zeros(studies["b"].image.shape, bool)
+    masks = dict.fromkeys(("cavity", "myocardium", "scar", "no_reflow"), empty)
+    studies["b"] = dataclasses.replace(studies["b"], **{**masks, absent: None})
+    _, study, _ = prepare(tmp_path, studies).studies
+    assert [name for name, mask in study.masks.items() if mask is None] == [absent]
+    assert not any(np.any(m) for m in study.masks.values() if m is not None)
+
+
+def test_spacings_that_single_precision_cannot_hold_come_back(tmp_path, studies):
+    spacing_mm = (10.1, 2.4999999, 2.5000001)
+    for name, study in studies.items():
+        geometry = dataclasses.replace(study.geometry, spacing_mm=spacing_mm)
+        studies[name] = dataclasses.replace(study, geometry=geometry)
+    prepared = prepare(tmp_path, studies)
+    assert {study.spacing_mm for study in prepared.studies} == {spacing_mm}
+    assert np.unique(prepared.slices.spacing_mm, axis=0).tolist() == [list(spacing_mm)]
+
+
 def test_protocol_2_sees_the_myocardium_and_protocol_1_the_crop(tmp_path, studies):
-    one = prepare(tmp_path / "1", studies, protocol=1)
-    two = prepare(tmp_path / "2", studies, protocol=2)
+    one = prepare(tmp_path / "1", studies, protocol=1).slices
+    two = prepare(tmp_path / "2", studies, protocol=2).slices
     np.testing.assert_array_equal(one.crop, two.crop)
     for i in np.flatnonzero(one.labelled):
         for protocol, slices in ((1, one), (2, two)):
@@ -77,21 +110,23 @@ def test_protocol_2_sees_the_myocardium_and_protocol_1_the_crop(tmp_path, studie
 
 
 def test_the_crop_says_where_it_was_cut(tmp_path, studies):
-    slices = prepare(tmp_path, studies)
+    slices = prepare(tmp_path, studies).slices
     np.testing.assert_allclose(slices.pixel_mm * crop.SIZE, slices.side_mm)
     for i, (y, x) in enumerate(slices.centre_px.tolist()):
         study = studies[str(slices.patient[i])]
         box = crop.CropBox((y, x), float(slices.side_mm[i]), SPACING_MM[1:])
+        assert box == box_of(slices, i)
         again = crop.crop_image(study.image[slices.slice[i]], box)
-        np.testing.assert_allclose(slices.crop[i], again, rtol=1e-4)
+        np.testing.assert_array_equal(slices.crop[i], again)
 
 
 def test_a_crop_that_cuts_the_myocardium_says_so(tmp_path, studies):
-    assert prepare(tmp_path, studies).contained.all()
+    assert prepare(tmp_path, studies).slices.contained.all()
     myocardium = studies["b"].myocardium.copy()
     myocardium[1] = True
     studies["b"] = dataclasses.replace(studies["b"], myocardium=myocardium)
-    assert np.flatnonzero(~prepare(tmp_path, studies).contained).tolist() == [3]
+    contained = prepare(tmp_path, studies).slices.contained
+    assert np.flatnonzero(~contained).tolist() == [3]
 
 
 def test_progress_counts_patients_and_nothing_else_is_said(tmp_path, studies, capfd):
@@ -112,18 +147,18 @@ def files(tmp_path, studies):
 
 
 def test_unchanged_files_are_not_read_again(tmp_path, studies, files):
-    first = prepare(tmp_path, studies, files=files)
-    again = dataset.prepare(tmp_path, PATIENTS, refuse, files=files, protocol=1)
+    first = prepare(tmp_path, studies, files)
+    again = dataset.prepare(tmp_path, Source(PATIENTS, refuse, files), protocol=1)
     loaded = dataset.load(tmp_path)
     assert first.data_hash == again.data_hash == loaded.data_hash
-    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.slices.image, again.slices.image)
 
 
 @pytest.mark.parametrize(
     "change", ["bytes", "name", "contours", "patients", "protocol"]
 )
 def test_what_has_changed_is_prepared_anew(tmp_path, studies, files, change):
-    before = prepare(tmp_path, studies, files=files)
+    before = prepare(tmp_path, studies, files)
     protocol = 1
     if change == "bytes":
         files("b")[0].write_text("other")
@@ -136,13 +171,10 @@ def test_what_has_changed_is_prepared_anew(tmp_path, studies, files, change):
     else:
         protocol = 2
     read = []
-    after = dataset.prepare(
-        tmp_path,
-        tuple(studies),
-        lambda patient: read.append(patient) or studies[patient],
-        files=files,
-        protocol=protocol,
+    source = Source(
+        tuple(studies), lambda patient: read.append(patient) or studies[patient], files
     )
+    after = dataset.prepare(tmp_path, source, protocol=protocol)
     assert read == list(studies)
     assert after.data_hash != before.data_hash
     assert dataset.load(tmp_path).data_hash == after.data_hash
@@ -155,20 +187,39 @@ def test_studies_without_files_are_known_by_their_voxels(tmp_path, studies):
     assert prepare(tmp_path, studies).data_hash != before.data_hash
 
 
+@pytest.mark.parametrize("name", ["cavity", "myocardium", "scar", "no_reflow"])
+def test_studies_without_files_are_known_by_their_masks(tmp_path, studies, name):
+    before = prepare(tmp_path, studies)
+    other = np.zeros(studies["b"].image.shape, bool)
+    studies["b"] = dataclasses.replace(studies["b"], **{name: other})
+    assert prepare(tmp_path, studies).data_hash != before.data_hash
+
+
+def test_studies_without_files_are_known_by_where_they_lie(tmp_path, studies):
+    before = prepare(tmp_path, studies)
+    studies["b"].geometry.affines[1:, 2, 3] += 1
+    after = prepare(tmp_path, studies)
+    assert after.data_hash != before.data_hash
+    np.testing.assert_array_equal(after.studies[1].geometry.positions_mm, [0, 11, 21])
+
+
 def test_several_readers_are_kept_and_the_rule_matters(tmp_path, studies):
     drawn = studies["b"].scar
     one = prepare(tmp_path, studies)
     readers = {"x": drawn, "y": drawn, "z": np.roll(drawn, 3, axis=2)}
     studies["b"] = dataclasses.replace(studies["b"], scar=None, readers=readers)
     several = prepare(tmp_path, studies)
-    np.testing.assert_array_equal(several.scar, one.scar)
+    np.testing.assert_array_equal(several.slices.scar, one.slices.scar)
+    np.testing.assert_array_equal(several.studies[1].scar, drawn)
+    assert not several.studies[1].readers
     assert one.readers == {}
     assert list(several.readers) == ["b"]
-    kept = dataset.load(tmp_path).take(several.labelled)
-    assert kept.readers == several.readers
-    assert kept.readers["b"]["readers"]["x"]["dice"] == 1
+    kept = dataset.load(tmp_path).labelled()
+    _, agreement = settle(studies["b"], "staple")
+    assert kept.readers == several.readers == {"b": agreement}
+    assert kept.readers["b"].readers["x"].dice == 1
     other = prepare(tmp_path, studies, consensus="majority")
-    assert other.readers["b"]["consensus"] == "majority"
+    assert other.readers["b"].consensus == "majority"
     readers["y"] = readers["z"]
     changed = prepare(tmp_path, studies)
     assert len({s.data_hash for s in (one, several, other, changed)}) == 4
@@ -176,7 +227,7 @@ def test_several_readers_are_kept_and_the_rule_matters(tmp_path, studies):
 
 def test_a_missing_file_is_named(tmp_path, studies):
     with pytest.raises(InputError, match=r"gone\.nii: cannot be read"):
-        prepare(tmp_path, studies, files=lambda patient: [tmp_path / "gone.nii"])
+        prepare(tmp_path, studies, lambda patient: [tmp_path / "gone.nii"])
 
 
 def test_what_a_killed_build_left_is_cleared_and_other_files_stay(tmp_path, studies):
@@ -216,7 +267,7 @@ def test_an_empty_folder_has_nothing_prepared(tmp_path):
 
 def test_scar_needs_its_myocardium_under_protocol_2_only(tmp_path, studies):
     studies["b"] = dataclasses.replace(studies["b"], myocardium=None)
-    assert prepare(tmp_path, studies, protocol=1).labelled.sum() == 5
+    assert prepare(tmp_path, studies, protocol=1).slices.labelled.sum() == 5
     with pytest.raises(InputError, match="patient b: scar but no myocardium"):
         prepare(tmp_path, studies, protocol=2)
 
@@ -251,14 +302,21 @@ def test_scar_outside_the_myocardium_is_reported(tmp_path, studies, caplog):
 def test_a_constant_image_is_reported_and_prepared(tmp_path, studies, caplog):
     flat = np.full_like(studies["b"].image, 7)
     studies["b"] = dataclasses.replace(studies["b"], image=flat)
-    slices = prepare(tmp_path, studies)
+    slices = prepare(tmp_path, studies).slices
     assert "patient b: all voxels have one value" in caplog.text
     assert not slices.image[slices.patient == "b"].any()
 
 
 def test_take_selects_the_same_slices_of_every_column(tmp_path, studies):
-    slices = prepare(tmp_path, studies)
+    slices = prepare(tmp_path, studies).slices
     chosen = slices.take(slices.labelled)
     assert chosen.patient.tolist() == ["Åsa"] * 2 + ["b"] * 3
     np.testing.assert_array_equal(chosen.centre_px, slices.centre_px[:5])
-    assert chosen.data_hash == slices.data_hash
+
+
+def test_the_labelled_patients_are_taken_with_their_slices(tmp_path, studies):
+    prepared = prepare(tmp_path, studies)
+    chosen = prepared.labelled()
+    assert [study.patient for study in chosen.studies] == ["Åsa", "b"]
+    assert chosen.slices.patient.tolist() == ["Åsa"] * 2 + ["b"] * 3
+    assert chosen.data_hash == prepared.data_hash

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from scarseg_jax.segment.decide import Decision, call_scar, choose, mean, without_small
+from scarseg_jax.run import Decision
+from scarseg_jax.segment.decide import call_scar, choose, mean, without_small
 
 PIXEL_MM2 = np.array([4.0])
 

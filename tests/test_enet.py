@@ -2,6 +2,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from builders import draw_variables
+from flax.errors import FlaxError
 
 from scarseg_jax.learn import enet
 from scarseg_jax.learn.enet import ENet
@@ -97,20 +99,49 @@ def test_each_image_is_predicted_alone(small):
     np.testing.assert_allclose(run(images)[:1], run(images[:1]), atol=1e-5)
 
 
-def test_a_frozen_network_says_what_it_said_before(rng):
-    model = ENet()
+@pytest.mark.parametrize("variant", ["seed", "pytorch_enet"])
+def test_a_frozen_network_says_what_it_said_before(rng, variant):
+    model = ENet(variant)
     images = rng.standard_normal((2, 32, 32, 1)).astype(np.float32)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, train=False))
-    variables = jax.tree.map(
-        lambda leaf: rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32) / 8, shapes
-    )
+    variables = draw_variables(model)
+    frozen, small = model.freeze(variables)
+    assert frozen == ENet(variant, frozen=True)
+    assert set(small) == {"params"}
 
     @jax.jit
-    def both(variables):
-        frozen = model.freeze(variables)
-        assert set(frozen) == {"params"}
-        return [model.apply(v, images, train=False) for v in (variables, frozen)]
+    def both(variables, small):
+        return [
+            model.apply(variables, images, train=False),
+            frozen.apply(small, images, train=False),
+        ]
 
-    thawed, frozen = both(variables)
-    assert np.abs(thawed).max() > 1
-    np.testing.assert_allclose(frozen, thawed, rtol=1e-4)
+    before, after = both(variables, small)
+    assert np.abs(before).max() > 1
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4)
+
+
+def test_freezing_works_the_running_averages_in():
+    model = ENet()
+    variables = draw_variables(model)
+    _, small = model.freeze(variables)
+    params, statistics = (
+        variables[name]["initial_norm"] for name in ("params", "batch_stats")
+    )
+    gain = params["scale"] / np.sqrt(statistics["variance"] + 1e-3)
+    norm = small["params"]["initial_norm"]
+    np.testing.assert_allclose(norm["scale"], gain, rtol=1e-5)
+    offset = params["bias"] - statistics["mean"] * gain
+    np.testing.assert_allclose(norm["bias"], offset, rtol=1e-5, atol=1e-6)
+    same = small["params"]["initial"]["kernel"]
+    np.testing.assert_array_equal(same, variables["params"]["initial"]["kernel"])
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_network_without_its_running_averages_is_refused(train):
+    """It is not taken for a frozen one, whose variables look the same."""
+    model = ENet(dropout=False)
+    variables = draw_variables(model)
+    images = jnp.zeros((1, 16, 16, 1))
+    for params in (variables["params"], model.freeze(variables)[1]["params"]):
+        with pytest.raises(FlaxError, match="batch_stats"):
+            model.apply({"params": params}, images, train=train)

@@ -1,7 +1,19 @@
 import numpy as np
 import pytest
 
-from scarseg_jax.judge.metrics import Counts, count, failures, patients_dice, spread
+from scarseg_jax.judge.metrics import (
+    Counts,
+    Failures,
+    MeanSd,
+    Spread,
+    Tally,
+    concatenate,
+    count,
+    failures,
+    mean_sd,
+    patients_dice,
+    spread,
+)
 
 
 def counts_of(*rows):
@@ -83,6 +95,36 @@ def test_pooled_counts_are_the_counts_of_the_patients_stack(masks):
         np.testing.assert_array_equal(pooled.tn[:, p], (~stack & ~truth).sum((1, 2, 3)))
 
 
+def test_counts_of_parts_in_order_are_the_counts_of_the_whole(masks):
+    called, scar = masks
+    whole = count(called, scar)
+    parts = [count(called[:, part], scar[part]) for part in (slice(3), slice(3, 7))]
+    for name, counts in vars(concatenate(parts)).items():
+        np.testing.assert_array_equal(counts, getattr(whole, name))
+
+
+def test_stacks_of_different_images_are_concatenated_slice_by_slice(masks):
+    called, scar = masks
+    wide = (
+        np.pad(called, ((0, 0), (0, 0), (2, 3), (0, 9))),
+        np.pad(scar, ((0, 0), (2, 3), (0, 9))),
+    )
+    both = concatenate([count(called, scar), count(*wide)])
+    assert both.tp.shape == (2, 14)
+    np.testing.assert_array_equal(both.dice[:, :7], both.dice[:, 7:])
+    # Only the background has grown, to 10 x 15 pixels.
+    np.testing.assert_array_equal(both.tn[:, 7:] - both.tn[:, :7], np.full((2, 7), 120))
+
+
+def test_the_counts_of_a_seed_are_those_of_its_masks(masks):
+    called, scar = masks
+    for seed in range(2):
+        own = count(called[seed : seed + 1], scar)
+        for name, counts in vars(count(called, scar).of_seed(seed)).items():
+            np.testing.assert_array_equal(counts, getattr(own, name))
+            assert counts.shape == (1, 7)
+
+
 def test_masks_that_would_be_counted_wrongly_are_refused():
     mask = np.zeros((2, 4, 4), bool)
     with pytest.raises(ValueError, match="must be bool; got uint8"):
@@ -93,36 +135,43 @@ def test_masks_that_would_be_counted_wrongly_are_refused():
 
 def test_the_spread_of_one_to_five_leaves_nan_out():
     values = np.array([4, np.nan, 1, 5, 3, np.nan, 2])
-    figures = {"median": 3.0, "q1": 2.0, "q3": 4.0, "iqr": 2.0, "n": 5}
-    assert spread(values) == figures
+    assert spread(values) == Spread(median=3.0, q1=2.0, q3=4.0, iqr=2.0, n=5)
+    whole = mean_sd(values)
+    assert (whole.mean, whole.sd, whole.n) == (3, pytest.approx(2.5**0.5), 5)
 
 
 def test_the_spread_of_nothing_has_no_figures():
-    nothing = {"median": None, "q1": None, "q3": None, "iqr": None, "n": 0}
+    nothing = Spread(median=None, q1=None, q3=None, iqr=None, n=0)
     assert spread(np.array([])) == spread(np.array([np.nan])) == nothing
+    none = MeanSd(mean=None, sd=None, n=0)
+    assert mean_sd(np.array([])) == mean_sd(np.array([np.nan])) == none
+
+
+def test_one_value_has_a_mean_and_no_deviation():
+    assert mean_sd(np.array([np.nan, 4.0])) == MeanSd(mean=4.0, sd=None, n=1)
 
 
 def test_failures_count_slices_and_the_patients_they_belong_to():
     good, missed, false, empty = (5, 1, 1, 9), (0, 0, 7, 9), (0, 1, 0, 9), (0, 0, 0, 9)
     counts = counts_of(good, missed, missed, missed, false, empty, false)
     patient = np.array(["a", "a", "a", "b", "b", "c", "c"])
-    assert failures(counts, patient) == {
-        "missed": {"slices": 3, "patients": 2, "of_slices": 4},
-        "false": {"slices": 2, "patients": 2, "of_slices": 3},
-    }
+    assert failures(counts, patient) == Failures(
+        missed=Tally(slices=3, patients=2, of_slices=4),
+        false=Tally(slices=2, patients=2, of_slices=3),
+    )
 
 
 def test_a_scar_touched_by_wrong_pixels_only_is_not_missed():
     counts = counts_of((0, 1, 3, 9))
-    assert failures(counts, np.array(["a"]))["missed"]["slices"] == 0
+    assert failures(counts, np.array(["a"])).missed.slices == 0
 
 
 def test_with_several_seeds_failures_count_each_but_patients_once():
     # Both seeds miss a's slice, the second b's too.
     found, lost = np.array([[0, 1], [0, 0]]), np.array([[1, 0], [1, 1]])
     counts = Counts(tp=found, fp=0 * found, fn=lost, tn=found)
-    missed = failures(counts, np.array(["a", "b"]))["missed"]
-    assert missed == {"slices": 3, "patients": 2, "of_slices": 4}
+    missed = failures(counts, np.array(["a", "b"])).missed
+    assert missed == Tally(slices=3, patients=2, of_slices=4)
 
 
 def test_a_patients_dice_is_the_mean_over_seeds_and_needs_scar():
@@ -131,15 +180,15 @@ def test_a_patients_dice_is_the_mean_over_seeds_and_needs_scar():
     one, other = counts_of(perfect, half, healthy), counts_of(none, half, false)
     columns = zip(vars(one).values(), vars(other).values(), strict=True)
     dice = patients_dice(Counts(*map(np.concatenate, columns)))
-    assert (dice["mean"], dice["sd"], dice["median"], dice["n"]) == (0.5, 0, 0.5, 2)
+    assert dice.tolist() == [0.5, 0.5]
 
 
 def test_the_sd_of_the_patients_dice_is_the_samples():
     dice = patients_dice(counts_of((1, 0, 0, 0), (0, 0, 1, 0), (1, 1, 1, 0)))
-    assert (dice["mean"], dice["sd"], dice["n"]) == (0.5, 0.5, 3)
+    assert mean_sd(dice) == MeanSd(mean=0.5, sd=0.5, n=3)
 
 
 def test_without_scar_there_is_no_patients_dice():
     dice = patients_dice(counts_of((0, 0, 0, 4)))
-    assert dice["n"] == 0
-    assert dice["mean"] is dice["sd"] is dice["median"] is None
+    assert dice.size == 0
+    assert mean_sd(dice) == MeanSd(mean=None, sd=None, n=0)

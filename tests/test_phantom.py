@@ -62,11 +62,20 @@ def test_noise_in_air_is_rayleigh_or_normal_with_the_set_deviation():
     assert (magnitude**2).mean() == pytest.approx(2 * 0.02**2, rel=0.05)
 
 
-def test_a_pixel_cut_by_a_border_holds_a_share_of_both_tissues():
-    none = np.zeros((1, 1))
-    plane = phantom._Plane(none, none, 1.5, none, none, none)
-    shares = plane.share(np.array([-2.0, -0.75, -0.375, 0.0, 0.375, 0.75, 2.0]))
-    np.testing.assert_allclose(shares, [0, 0, 0.25, 0.5, 0.75, 1, 1])
+def test_a_pixel_cut_by_a_border_holds_a_share_of_both_tissues(monkeypatch):
+    # The signal itself: air is 0, and the skin's fat begins somewhere in a pixel.
+    monkeypatch.setattr(phantom, "acquire", lambda rng, signal, sequence: signal)
+    for patient in phantom.list_patients(4):
+        image = phantom.simulate_study(patient).image
+        middle = image.shape[1] // 2
+        rows = (image - image[0, 0, 0])[:, middle - 30 : middle + 60]
+        rows = np.concatenate(list(rows))
+        first = (rows != 0).argmax(axis=1)
+        at = np.arange(len(rows))
+        share = rows[at, first] / rows[at, first + 1]
+        # A border one pixel wide cuts pixels anywhere, so each share is as likely.
+        quartiles = np.quantile(share, [0, 0.25, 0.5, 0.75, 1])
+        np.testing.assert_allclose(quartiles, [0, 0.25, 0.5, 0.75, 1], atol=0.1)
 
 
 def test_a_patient_depends_on_name_and_seed_alone(studies):
@@ -97,6 +106,24 @@ def test_the_myocardium_is_one_ring_around_the_cavity(studies):
         assert len(sizes_of_parts(ndimage.binary_fill_holes(wall) & ~wall)) == 1
 
 
+def test_the_cavity_is_all_that_the_myocardium_encloses(studies):
+    for study in studies:
+        for wall, cavity in zip(study.myocardium, study.cavity, strict=True):
+            np.testing.assert_array_equal(
+                cavity, ndimage.binary_fill_holes(wall) & ~wall
+            )
+
+
+def test_no_phantom_has_a_speck_of_scar():
+    # All of these would have one.
+    for number in (10, 23, 28, 32, 40):
+        study = phantom.simulate_study(f"phantom_{number:03d}")
+        assert study.scar is not None
+        pixels = study.scar.sum(axis=(1, 2))
+        areas_mm2 = pixels[pixels > 0] * study.geometry.pixel_mm2
+        assert areas_mm2.min() >= phantom.SMALLEST_SCAR_MM2
+
+
 def test_scar_is_as_large_and_as_frequent_as_in_the_paper(studies):
     # 20 to 1259 pixels of 1.49 mm, in 86 % of the slices.
     pixels = np.array([p.spacing_mm[1] for p in studies for _ in p.scar]) / 1.49
@@ -108,7 +135,7 @@ def test_scar_is_as_large_and_as_frequent_as_in_the_paper(studies):
 
 def test_a_slice_with_a_speck_of_scar_is_made_without(monkeypatch):
     plain = phantom.simulate_study("phantom_010")
-    monkeypatch.setattr(phantom, "_SMALLEST_SCAR_MM2", 0.0)
+    monkeypatch.setattr(phantom, "SMALLEST_SCAR_MM2", 0.0)
     specks = phantom.simulate_study("phantom_010")
     assert plain.scar is not None
     changed = (plain.scar != specks.scar).any(axis=(1, 2))

@@ -1,168 +1,44 @@
-"""Training on a toy problem: bright blobs are scar."""
+"""One network's training: what a step, an epoch and a judgement compute."""
 
 import functools
-import os
-import signal
-import sys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from builders import draw_blobs, draw_variables
+from flax import linen as nn
 
-from scarseg_jax.learn import checkpoint, ensemble, train
+from scarseg_jax.learn import train
+from scarseg_jax.learn.augment import apply_symmetry
 from scarseg_jax.learn.enet import ENet
-from scarseg_jax.learn.fit import Member, Recipe, Stopped, fit
-from scarseg_jax.prepare.folds import Fold
-
-SIZE = 16
-RECIPE = Recipe(
-    epochs=3,
-    batch_size=4,
-    learning_rate=5e-4,
-    decay=0.1,
-    weight_decay=2e-4,
-    class_weights=(1.0, 1.0),
-    selection="validation",
-)
+from scarseg_jax.run import THRESHOLDS
 
 
-def toy(count=10):
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:SIZE, :SIZE]
-    centre = rng.uniform(4, 12, (count, 2, 1, 1))
-    scar = np.hypot(y - centre[:, 0], x - centre[:, 1]) < 4
-    image = scar + rng.normal(0, 0.3, scar.shape)
-    return train.Data(image[..., None].astype(np.float32), scar)
+def test_packing_is_undone_and_tells_kernels_from_the_rest():
+    model = ENet()
+    variables = draw_variables(model)
+    unpack = train.make_unpack(model, jnp.zeros((1, 16, 16, 1)))
 
+    @jax.jit
+    def both(variables):
+        weights = train.pack(variables)
+        bare = weights._replace(kernels=jnp.zeros_like(weights.kernels))
+        return unpack(weights), unpack(bare)
 
-FOLDS = (
-    Fold(np.arange(6, dtype=np.int32), np.array([6, 7], np.int32), np.array([8, 9])),
-    Fold(np.arange(2, 10, dtype=np.int32), np.array([0], np.int32), np.array([1])),
-)
-MEMBERS = (Member(0, 0), Member(0, 1), Member(1, 0))
-
-
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("states")
-    return fit(
-        directory,
-        ENet(),
-        RECIPE,
-        data=toy(),
-        folds=FOLDS,
-        members=MEMBERS,
-        data_hash="toy",
-    )
-
-
-def test_a_member_equals_its_single_run(fitted, tmp_path):
-    variables, _, history, _ = fitted
-    alone, _, own, _ = fit(
-        tmp_path,
-        ENet(),
-        RECIPE,
-        data=toy(),
-        folds=FOLDS,
-        members=MEMBERS[2:],
-        data_hash="toy",
-    )
-    for ours, theirs in zip(
-        jax.tree.leaves(alone), jax.tree.leaves(variables), strict=True
-    ):
-        np.testing.assert_allclose(ours[0], theirs[2], atol=1e-5)
-    losses = [row["loss"] for row in history if row["fold"] == 1]
-    np.testing.assert_allclose([row["loss"] for row in own], losses, rtol=1e-5)
-
-
-def test_members_fill_up_any_number_of_devices_and_come_back():
-    mesh = ensemble.member_mesh(5)
-    assert mesh.size == 2
-    tree = {"a": np.arange(10).reshape(5, 2), "b": np.arange(5, dtype=np.float32)}
-    spread = ensemble.put_members(tree, mesh)
-    assert spread["b"].tolist() == [0, 1, 2, 3, 4, 4]
-    jax.tree.map(np.testing.assert_array_equal, ensemble.take_members(spread, 5), tree)
-
-
-def test_members_differ_by_fold_and_by_seed(fitted):
-    kernels = fitted[0]["params"]["classify"]["kernel"]
-    assert not np.allclose(kernels[0], kernels[1])
-    assert not np.allclose(kernels[0], kernels[2])
-
-
-def test_the_loss_falls(fitted):
-    history = fitted[2]
-    for member in MEMBERS:
-        losses = [
-            row["loss"]
-            for row in history
-            if (row["fold"], row["seed"]) == (member.fold, member.seed)
-        ]
-        assert len(losses) == RECIPE.epochs
-        assert losses[-1] < losses[0]
-
-
-def test_restored_networks_equal_those_in_memory(fitted, tmp_path):
-    checkpoint.save(tmp_path / "checkpoint", fitted[0], {})
-    restored, _ = checkpoint.load(tmp_path / "checkpoint")
-    jax.tree.map(np.testing.assert_array_equal, restored, fitted[0])
-
-
-def test_stopping_and_going_on_ends_where_a_straight_run_ends(
-    fitted, tmp_path, monkeypatch
-):
-    variables, chosen, history, _ = fitted
-    arguments = {
-        "data": toy(),
-        "folds": FOLDS,
-        "members": MEMBERS,
-        "data_hash": "toy",
-    }
-
-    def terminate(records, *_):
-        if records[0]["epoch"] == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sys.modules[fit.__module__], "_log_progress", terminate)
-        with pytest.raises(Stopped) as stopped:
-            fit(tmp_path, ENet(), RECIPE, **arguments)
-    assert stopped.value.args == (signal.SIGTERM,)
-    again, chosen_again, history_again, _ = fit(tmp_path, ENet(), RECIPE, **arguments)
-    assert chosen_again == chosen
-    assert history_again == history
-    jax.tree.map(np.testing.assert_array_equal, again, variables)
-
-
-def test_the_epoch_is_traced_once(monkeypatch, tmp_path):
-    traces = []
-    plain = train.cross_entropy
-
-    def counted(*arguments):
-        traces.append(1)
-        return plain(*arguments)
-
-    monkeypatch.setattr(train, "cross_entropy", counted)
-    fit(
-        tmp_path,
-        ENet(),
-        RECIPE,
-        data=toy(),
-        folds=FOLDS[:1],
-        members=MEMBERS[:1],
-        data_hash="toy",
-    )
-    # Once in the value, and no second time for another epoch.
-    assert len(traces) == 1
+    back, bare = both(variables)
+    jax.tree.map(np.testing.assert_array_equal, back, variables)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(bare):
+        assert np.any(leaf) != (path[-1].key == "kernel")
 
 
 @functools.lru_cache
 def single_step():
     model, optimizer = ENet(dropout=False), train.make_optimizer(2e-4)
-    data = jax.tree.map(jnp.asarray, toy(4))
-    state = train.init_state(model, optimizer, data.image[:1], jax.random.key(0))
+    data = jax.tree.map(jnp.asarray, draw_blobs(4))
+    init = jax.jit(functools.partial(train.init_state, model, optimizer))
+    state = init(data.image[:1], jax.random.key(0))
     unpack = train.make_unpack(model, data.image[:1])
     step = train.make_train_step(model, optimizer, unpack, (1.0, 1.0))
     return jax.jit(step), state, data
@@ -180,6 +56,8 @@ def test_decay_pulls_on_kernels_alone_and_scales_with_the_rate():
     np.testing.assert_array_equal(with_decay[1], without[1])
     stayed, _ = step(state, data, jnp.float32(0))
     np.testing.assert_array_equal(stayed.weights.kernels, state.weights.kernels)
+    moved, _ = step(state, data, jnp.float32(1e-4))
+    assert not np.array_equal(moved.weights.kernels, state.weights.kernels)
 
 
 def test_the_rate_falls_to_a_tenth_in_100_epochs():
@@ -188,29 +66,75 @@ def test_the_rate_falls_to_a_tenth_in_100_epochs():
     np.testing.assert_allclose(rates, [5e-4, 5e-4 * 10**-0.5, 5e-5], rtol=1e-5)
 
 
-def test_cross_entropy_closed_form():
+@pytest.mark.parametrize("kind", [bool, np.int8])
+def test_cross_entropy_of_two_classes_closed_form(kind):
     logits = jnp.array([[0.0, 0.0], [1.0, 3.0]])
-    scar = jnp.array([True, False])
+    labels = jnp.array([1, 0], kind)
     expected = (5 * np.log(2) + 2 * np.log1p(np.exp(2))) / 2
-    loss = float(train.cross_entropy(logits, scar, (2.0, 5.0)))
+    loss = float(train.cross_entropy(logits, labels, (2.0, 5.0)))
     assert loss == pytest.approx(expected, rel=1e-6)
+
+
+def test_cross_entropy_of_several_classes_closed_form():
+    # The probabilities are thirds, and 1, 2 and 5 eighths.
+    logits = jnp.log(jnp.array([[7.0, 7.0, 7.0], [1.0, 2.0, 5.0], [1.0, 2.0, 5.0]]))
+    labels = jnp.array([1, 2, 0], jnp.int8)
+    expected = (3 * np.log(3) + 4 * np.log(8 / 5) + 2 * np.log(8)) / 3
+    loss = float(train.cross_entropy(logits, labels, (2.0, 3.0, 4.0)))
+    assert loss == pytest.approx(expected, rel=1e-6)
+
+
+def test_cross_entropy_of_two_classes_equals_the_general_formula(rng):
+    """A third class that is never so nor thought so leaves two."""
+    logits = rng.normal(0, 3, (5, 8, 8, 2)).astype(np.float32)
+    labels = rng.integers(0, 2, (5, 8, 8)).astype(np.int8)
+    never = np.full((5, 8, 8, 1), -1e9, np.float32)
+    more = np.concatenate([logits, never], axis=-1)
+
+    def two(logits):
+        return train.cross_entropy(logits, labels, (2.0, 5.0))
+
+    def three(more):
+        return train.cross_entropy(more, labels, (2.0, 5.0, 7.0))
+
+    loss, gradient = jax.value_and_grad(two)(jnp.asarray(logits))
+    same, gradients = jax.value_and_grad(three)(jnp.asarray(more))
+    np.testing.assert_allclose(loss, same, rtol=1e-5)
+    np.testing.assert_allclose(gradient, gradients[..., :2], atol=1e-6)
+    # The formula, written with NumPy in float64.
+    likelihood = np.exp(logits.astype(float))
+    likelihood /= likelihood.sum(axis=-1, keepdims=True)
+    own = np.take_along_axis(likelihood, labels[..., None].astype(int), axis=-1)[..., 0]
+    general = np.mean(np.array([2.0, 5.0])[labels] * -np.log(own))
+    assert float(loss) == pytest.approx(general, rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_probabilities_are_the_softmax_without_the_background(rng, classes):
+    logits = rng.normal(0, 3, (4, 5, classes)).astype(np.float32)
+    likelihood = np.exp(logits.astype(float))
+    expected = likelihood[..., 1:] / likelihood.sum(axis=-1, keepdims=True)
+    actual = train.probabilities(jnp.asarray(logits))
+    assert actual.shape == (4, 5, classes - 1)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 def test_pooled_dice_counts_valid_slices_only():
     probability = jnp.array([[[0.9, 0.1]], [[0.9, 0.9]], [[0.9, 0.9]]])
     scar = jnp.array([[[True, True]], [[False, False]], [[True, True]]])
     valid = jnp.array([True, True, False])
-    half = train.THRESHOLDS.index(0.5)
+    half = THRESHOLDS.index(0.5)
     assert train.pooled_dice(probability, scar, valid)[half] == pytest.approx(2 / 5)
     nothing = jnp.zeros((1, 1, 2))
     assert not train.pooled_dice(nothing, nothing > 0, jnp.array([True])).any()
 
 
-def test_vmapped_step_has_no_grouped_convolution_scatter_or_select_and_scatter():
-    model, optimizer = ENet(), train.make_optimizer(2e-4)
-    data = jax.tree.map(jnp.asarray, toy(4))
+@pytest.mark.parametrize("classes", [2, 4])
+def test_vmapped_step_has_no_grouped_convolution_scatter_or_select_and_scatter(classes):
+    model, optimizer = ENet(classes=classes), train.make_optimizer(2e-4)
+    data = jax.tree.map(jnp.asarray, draw_blobs(4))
     unpack = train.make_unpack(model, data.image[:1])
-    step = train.make_train_step(model, optimizer, unpack, (1.0, 1.0))
+    step = train.make_train_step(model, optimizer, unpack, (1.0,) * classes)
 
     def run(key, data):
         wrapped = jax.random.wrap_key_data(key)
@@ -224,45 +148,146 @@ def test_vmapped_step_has_no_grouped_convolution_scatter_or_select_and_scatter()
         assert word not in text
 
 
-def test_predicting_many_equals_predicting_each(fitted):
-    variables, images = fitted[0], toy().image
-    wanted = np.array([[0, 1, 2], [3, 4, -1], [5, 6, 7]], np.int32)
-    together = ensemble.predict_members(
-        ENet(), variables, images, wanted, symmetries=False
+def test_a_batch_is_turned_images_with_their_labels(rng):
+    number = rng.permutation(3 * 16).reshape(3, 4, 4)
+    data = train.Data(jnp.asarray(number, jnp.float32)[..., None], jnp.asarray(number))
+    codes = jnp.array([2 * 8 + 0, 1 * 8 + 5, 0 * 8 + 6])
+    batch = train.take_batch(data, codes)
+    np.testing.assert_array_equal(batch.image[..., 0], batch.labels)
+    np.testing.assert_array_equal(batch.labels[0], number[2])
+    np.testing.assert_array_equal(batch.labels[1], number[1][::-1].T)
+    np.testing.assert_array_equal(batch.labels[2], number[0][:, ::-1].T)
+
+
+class Ramp(nn.Module):
+    """A network whose answer depends on the pixel's place."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        del train
+        scale = self.param("scale", nn.initializers.ones, ())
+        ramp = jnp.arange(images.shape[1])[:, None]
+        margin = scale * images[..., 0] + ramp
+        return jnp.stack([jnp.zeros_like(margin), margin], axis=-1)
+
+
+def test_answers_to_turned_images_are_turned_back(rng):
+    images = jnp.asarray(rng.normal(size=(8, 4, 4, 1)), jnp.float32)
+    variables = {"params": {"scale": jnp.float32(2)}}
+    said = train.predict_turned(Ramp(), variables, images, jnp.arange(8))
+    # Turning the answer once more: what was said where the ramp lies upright.
+    for symmetry in range(8):
+        seen = apply_symmetry(images[symmetry, ..., 0], jnp.int32(symmetry))
+        expected = jax.nn.sigmoid(2 * seen + jnp.arange(4)[:, None])
+        turned = apply_symmetry(said[symmetry, ..., 0], jnp.int32(symmetry))
+        np.testing.assert_allclose(turned, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 8])
+def test_predictions_do_not_depend_on_the_batch_size(rng, batch_size):
+    images = jnp.asarray(rng.normal(size=(5, 4, 4, 1)), jnp.float32)
+    variables = {"params": {"scale": jnp.float32(1)}}
+    expected = jax.nn.sigmoid(images + jnp.arange(4)[:, None, None])
+    said = train.predict(Ramp(), variables, images, batch_size)
+    np.testing.assert_allclose(said, expected, rtol=1e-6)
+
+
+def test_an_epoch_skips_empty_rows_and_lowers_the_rate_step_by_step():
+    def step(state, batch, rate):
+        return state + batch.labels.sum(), rate
+
+    def schedule(epoch):
+        return 10.0 - epoch
+
+    run = train.make_train_epoch(step, schedule)
+    data = train.Data(jnp.ones((3, 2, 2, 1)), jnp.ones((3, 2, 2), jnp.int32))
+    start: Any = jnp.int32(0)  # a state that counts the pixels of scar it saw
+    table = jnp.array([[0, 8], [16, 1], [-1, -1]])
+    state, metrics = run(start, table, jnp.float32(4), data)
+    assert state == 2 * 2 * 4
+    assert float(metrics["learning_rate"]) == 6
+    assert float(metrics["loss"]) == (6 + 5.5) / 2
+
+
+def new_state():
+    weights = train.Weights(*[jnp.int32(0)] * 3)
+    return train.State(
+        weights=weights,
+        optimizer=(),
+        key=jnp.zeros(2, jnp.uint32),
+        step=jnp.int32(0),
+        best_weights=weights,
+        best_dice=jnp.float32(-1),
+        best_epoch=jnp.int32(0),
     )
-    assert together.shape == (3, 3, SIZE, SIZE)
-    own = jax.tree.map(lambda leaf: leaf[1], variables)
-    alone = train.predict(ENet(), own, jnp.asarray(images[4:5]), 1)
-    np.testing.assert_allclose(together[1, 1], alone[0], atol=1e-5)
 
 
-def test_averaging_over_symmetries_makes_the_answer_turn_with_the_image(fitted):
-    variables = jax.tree.map(lambda leaf: leaf[1], fitted[0])
-    image = jnp.asarray(toy().image[:1])
-    answer = functools.partial(train.predict_symmetric, ENet(), variables, batch_size=1)
-    turned = jnp.rot90(image, axes=(1, 2))
-    np.testing.assert_allclose(
-        jnp.rot90(answer(images=image), axes=(1, 2)), answer(images=turned), atol=1e-6
+NONE = jnp.array([-1])
+
+
+@pytest.mark.parametrize(
+    ("selection", "best", "dice"),
+    [("validation", 2, 1), ("oracle", 1, 1), ("last", 4, 2 / 3)],
+)
+def test_the_epoch_kept_is_the_first_best_of_the_slices_that_choose(
+    selection, best, dice
+):
+    # What is said in each epoch of a scar pixel and the one beside it. Who is wrong is
+    # best off where both are called scar.
+    right, wrong = [0.9, 0.1], [0.1, 0.9]
+    on_validation = np.transpose([wrong, right, right, wrong])
+    on_test = np.transpose([right, wrong, wrong, wrong])
+    image = jnp.asarray(np.stack([on_validation, on_test])[:, None], jnp.float32)
+    data = train.Data(image, jnp.array([[[1, 0]]] * 2))
+    judge = train.make_judge_epoch(
+        lambda weights, images: images[..., weights.kernels][..., None], selection
     )
-    plain = train.predict(ENet(), variables, image, 1)
-    assert not np.allclose(plain, answer(images=image), atol=1e-4)
+    state = new_state()
+    for epoch in range(4):
+        state = state._replace(weights=state.weights._replace(kernels=jnp.int32(epoch)))
+        state, _ = judge(
+            state, jnp.array([0]), jnp.array([1]), jnp.float32(epoch), data
+        )
+    assert int(state.best_epoch) == best
+    assert int(state.best_weights.kernels) == best - 1
+    assert int(state.weights.kernels) == 3
+    assert float(state.best_dice) == pytest.approx(dice)
 
 
-def test_what_is_chosen_does_not_depend_on_the_test_patients(fitted, tmp_path):
-    data = toy()
-    scar = data.scar.copy()
-    test = FOLDS[0].test
-    scar[test] = ~scar[test]
-    _, chosen, history, _ = fit(
-        tmp_path,
-        ENet(),
-        RECIPE,
-        data=data._replace(scar=scar),
-        folds=FOLDS[:1],
-        members=MEMBERS[:1],
-        data_hash="toy",
+def test_the_dice_of_the_test_slices_is_that_at_the_threshold_chosen_without_them():
+    image = jnp.array([[[0.5, 0.25]], [[0.2, 0.1]]])[..., None]
+    data = train.Data(image, jnp.array([[[1, 0]]] * 2))
+    judge = train.make_judge_epoch(lambda weights, images: images, "validation")
+    _, metrics = judge(
+        new_state(), jnp.array([0]), jnp.array([1]), jnp.float32(0), data
     )
-    assert chosen[0]["best_epoch"] == fitted[1][0]["best_epoch"]
-    assert chosen[0]["best_dsc"] == pytest.approx(fitted[1][0]["best_dsc"], abs=1e-5)
-    before = [r["test_dsc"] for r in fitted[2] if (r["fold"], r["seed"]) == (0, 0)]
-    assert [r["test_dsc"] for r in history] != before
+    assert float(metrics["threshold"]) == pytest.approx(0.3)
+    assert float(metrics["validation_dice"]) == 1
+    assert float(metrics["test_dice"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("scar_classes", "threshold"), [((1, 2), 0.3), ((1,), 0.25), ((2,), 0.35)]
+)
+def test_scar_is_judged_by_its_classes_together(scar_classes, threshold):
+    # Pixels of class 1, class 2 and the background, and what is said of both classes.
+    said = jnp.array([[0.3, 0.3], [0.22, 0.48], [0.21, 0.06]])
+    data = train.Data(said[None, None], jnp.array([[[1, 2, 0]]]))
+    judge = train.make_judge_epoch(
+        lambda weights, images: images, "validation", scar_classes
+    )
+    _, metrics = judge(new_state(), jnp.array([0]), NONE, jnp.float32(0), data)
+    assert float(metrics["validation_dice"]) == 1
+    assert float(metrics["threshold"]) == pytest.approx(threshold)
+
+
+def test_slices_that_only_fill_up_are_not_judged():
+    image = jnp.array([[[0.9, 0.1]], [[0.9, 0.9]]])[..., None]
+    data = train.Data(image, jnp.array([[[1, 0]]] * 2))
+    judge = train.make_judge_epoch(lambda weights, images: images, "validation")
+    for validation, dice in (([0, -1], 1), ([0, 1], 4 / 5)):
+        _, metrics = judge(
+            new_state(), jnp.array(validation), NONE, jnp.float32(0), data
+        )
+        assert float(metrics["validation_dice"]) == pytest.approx(dice)
+        assert float(metrics["test_dice"]) == 0

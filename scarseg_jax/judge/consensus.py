@@ -2,12 +2,12 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
 
-from scarseg_jax.judge.metrics import mean_sd, spread
+from scarseg_jax.judge.metrics import MeanSd, Spread, mean_sd, spread
 from scarseg_jax.study import Study
 
 RULES = ("staple", "majority")
@@ -18,6 +18,89 @@ REGION_RULE = (
 )
 _START = 0.99999  # of both sensitivity and specificity, as in Warfield et al.
 _LEAST = 1e-12  # keeps the logarithm of a perfect reader's error finite
+
+
+@dataclasses.dataclass(frozen=True)
+class PairwiseDice:
+    """Dice of so many pairs of readers; without a pair all others are None."""
+
+    mean: float | None
+    min: float | None
+    max: float | None
+    pairs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ReaderScore:
+    """One reader on one patient; None of what is undefined.
+
+    Attributes:
+      dice: 3-D Dice with the consensus.
+      sensitivity: STAPLE's estimate.
+      specificity: STAPLE's estimate.
+      others: 3-D Dice with the consensus of the others, where these are two or more.
+    """
+
+    dice: float | None
+    sensitivity: float | None
+    specificity: float | None
+    others: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PatientReaders:
+    """How the readers of one patient agree.
+
+    Attributes:
+      consensus: The rule, of `RULES`.
+      scar: Whether the consensus has any.
+      dice: Mean 3-D Dice of the pairs of readers.
+      slice_dsc: Of each pair on each slice with scar.
+      readers: Each one's, by name.
+    """
+
+    consensus: str
+    scar: bool
+    dice: float | None
+    slice_dsc: tuple[float, ...]
+    readers: dict[str, ReaderScore]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReaderMeans:
+    """One reader's means over those of the patients with scar, so many, it drew."""
+
+    patients: int
+    dice: float | None
+    sensitivity: float | None
+    specificity: float | None
+    others: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadersSummary:
+    """How far readers agree over patients.
+
+    Attributes:
+      names: Of all readers.
+      patients: How many several readers drew.
+      consensus: The rule.
+      region_rule: On which pixels.
+      dice: Of the pairwise 3-D Dice of patients with scar.
+      slice_dsc: Of all pairs on slices with scar.
+      ceiling: Over readers and patients, of the 3-D Dice with the others' consensus,
+        by which a network is judged too.
+      by_reader: Means, by name.
+    """
+
+    names: tuple[str, ...]
+    patients: int
+    consensus: str
+    region_rule: str
+    dice: MeanSd
+    slice_dsc: Spread
+    ceiling: MeanSd
+    by_reader: dict[str, ReaderMeans]
 
 
 def majority(masks: np.ndarray) -> np.ndarray:
@@ -81,15 +164,11 @@ def staple(
     return probability.reshape(masks.shape[1:]), sensitivity, specificity
 
 
-def agreement(masks: np.ndarray) -> dict[str, float | int | None]:
-    """Returns the Dice between readers, of each pair of them.
+def pairwise_dice(masks: np.ndarray) -> PairwiseDice:
+    """Returns the Dice between readers; pairs that both marked nothing are left out.
 
     Args:
       masks: (R, ...) bool of R readers.
-
-    Returns:
-      {"mean", "min", "max", "pairs"}; pairs that both marked nothing are left out,
-      and with none left figures are None.
 
     Raises:
       ValueError: If the masks are not bool or there is none.
@@ -97,29 +176,16 @@ def agreement(masks: np.ndarray) -> dict[str, float | int | None]:
     _check(masks)
     dice = _pairs(masks)
     if not dice:
-        return {"mean": None, "min": None, "max": None, "pairs": 0}
-    return {
-        "mean": float(np.mean(dice)),
-        "min": min(dice),
-        "max": max(dice),
-        "pairs": len(dice),
-    }
+        return PairwiseDice(None, None, None, 0)
+    return PairwiseDice(float(np.mean(dice)), min(dice), max(dice), len(dice))
 
 
-def settle(study: Study, rule: str) -> tuple[Study, dict]:
+def settle(study: Study, rule: str) -> tuple[Study, PatientReaders]:
     """Returns the study with the readers' consensus for its scar, and their agreement.
 
     Args:
       study: Of several readers.
       rule: One of `RULES`.
-
-    Returns:
-      The study, and what JSON can hold: "consensus", the rule; "scar", whether the
-      consensus has any; "dice", the mean 3-D Dice of the pairs; "slice_dsc", of each
-      pair on each slice with scar; and "readers", by name, their 3-D "dice" with the
-      consensus, STAPLE's "sensitivity" and "specificity", and "others", the 3-D Dice
-      with the consensus of the others where these are two or more. None stands for
-      what is undefined.
 
     Raises:
       ValueError: If the rule is unknown or there are no readers.
@@ -130,60 +196,52 @@ def settle(study: Study, rule: str) -> tuple[Study, dict]:
     readers = {}
     for i, (name, p, q) in enumerate(zip(study.readers, *performance, strict=True)):
         others = np.delete(masks, i, axis=0)
-        readers[name] = {
-            "dice": agreement(np.stack([masks[i], scar]))["mean"],
-            "sensitivity": None if np.isnan(p) else float(p),
-            "specificity": None if np.isnan(q) else float(q),
-            "others": None,
-        }
+        with_others = None
         if len(others) > 1:
             theirs = _consensus(others, study.myocardium, rule)
-            readers[name]["others"] = agreement(np.stack([masks[i], theirs]))["mean"]
+            with_others = pairwise_dice(np.stack([masks[i], theirs])).mean
+        readers[name] = ReaderScore(
+            dice=pairwise_dice(np.stack([masks[i], scar])).mean,
+            sensitivity=None if np.isnan(p) else float(p),
+            specificity=None if np.isnan(q) else float(q),
+            others=with_others,
+        )
     scarred = np.flatnonzero(scar.any(axis=(1, 2)))
-    return dataclasses.replace(study, scar=scar), {
-        "consensus": rule,
-        "scar": bool(scar.any()),
-        "dice": agreement(masks)["mean"],
-        "slice_dsc": [dice for z in scarred for dice in _pairs(masks[:, z])],
-        "readers": readers,
-    }
+    return dataclasses.replace(study, scar=scar), PatientReaders(
+        consensus=rule,
+        scar=bool(scar.any()),
+        dice=pairwise_dice(masks).mean,
+        slice_dsc=tuple(dice for z in scarred for dice in _pairs(masks[:, z])),
+        readers=readers,
+    )
 
 
-def summarise(patients: Sequence[Mapping]) -> dict:
+def summarise(patients: Sequence[PatientReaders]) -> ReadersSummary:
     """Returns the agreement over patients.
 
     Args:
       patients: What `settle` says of each that several readers drew.
-
-    Returns:
-      "names", "patients", "consensus" and "region_rule"; over the patients with scar
-      "dice", {"mean", "sd", "n"} of the pairwise 3-D Dice; over all pairs on slices
-      with scar "slice_dsc", as `metrics.spread`; "ceiling", {"mean", "sd", "n"} over
-      readers and patients of the 3-D Dice with the others' consensus, by which a
-      network is judged too; and "by_reader" the means over that
-      reader's patients with scar, where defined, and how many "patients" these are.
     """
-    names = sorted({name for patient in patients for name in patient["readers"]})
-    scarred = [patient for patient in patients if patient["scar"]]
-    slice_dsc = [dice for patient in scarred for dice in patient["slice_dsc"]]
-    by_reader: dict[str, dict] = {}
+    names = tuple(sorted({name for patient in patients for name in patient.readers}))
+    scarred = [patient for patient in patients if patient.scar]
+    by_reader: dict[str, ReaderMeans] = {}
     for name in names:
-        own = [p["readers"][name] for p in scarred if name in p["readers"]]
+        own = [p.readers[name] for p in scarred if name in p.readers]
         keys = ("dice", "sensitivity", "specificity", "others")
-        means = {key: _mean_sd([row[key] for row in own])["mean"] for key in keys}
-        by_reader[name] = {"patients": len(own), **means}
-    return {
-        "names": names,
-        "patients": len(patients),
-        "consensus": patients[0]["consensus"],
-        "region_rule": REGION_RULE,
-        "dice": _mean_sd([patient["dice"] for patient in scarred]),
-        "slice_dsc": spread(np.array(slice_dsc, float)),
-        "ceiling": _mean_sd(
-            [row["others"] for p in scarred for row in p["readers"].values()]
-        ),
-        "by_reader": by_reader,
-    }
+        means = {key: _mean_sd([getattr(row, key) for row in own]).mean for key in keys}
+        by_reader[name] = ReaderMeans(patients=len(own), **means)
+    slice_dsc = [dice for patient in scarred for dice in patient.slice_dsc]
+    ceiling = [row.others for p in scarred for row in p.readers.values()]
+    return ReadersSummary(
+        names=names,
+        patients=len(patients),
+        consensus=patients[0].consensus,
+        region_rule=REGION_RULE,
+        dice=_mean_sd([patient.dice for patient in scarred]),
+        slice_dsc=spread(np.array(slice_dsc, float)),
+        ceiling=_mean_sd(ceiling),
+        by_reader=by_reader,
+    )
 
 
 def _consensus(masks: np.ndarray, myocardium, rule: str) -> np.ndarray:
@@ -218,7 +276,7 @@ def _pairs(masks: np.ndarray) -> list[float]:
     ]
 
 
-def _mean_sd(values: Sequence[float | None]) -> dict:
+def _mean_sd(values: Sequence[float | None]) -> MeanSd:
     return mean_sd(np.array(values, float))  # None becomes NaN
 
 

@@ -28,6 +28,11 @@ class Counts:
             self.tp @ belongs, self.fp @ belongs, self.fn @ belongs, self.tn @ belongs
         )
 
+    def of_seed(self, index: int) -> "Counts":
+        """Returns one seed's counts, with a leading axis of one."""
+        own = {name: c[index : index + 1] for name, c in vars(self).items()}
+        return Counts(**own)
+
     @property
     def true_px(self) -> np.ndarray:
         """Pixels of true scar, (..., n) int."""
@@ -59,6 +64,48 @@ class Counts:
         return _ratio(2 * self.tp, self.fp + self.fn + 2 * self.tp)
 
 
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Median, quartiles and their distance; None where n, the number of values, is 0."""
+
+    median: float | None
+    q1: float | None
+    q3: float | None
+    iqr: float | None
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanSd:
+    """Mean and sample deviation of n values; None of what takes more of them."""
+
+    mean: float | None
+    sd: float | None
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """Slices that failed, of how many, and the patients they are of."""
+
+    slices: int
+    patients: int
+    of_slices: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Failures:
+    """As in the paper's section 4.
+
+    Attributes:
+      missed: True scar, none called.
+      false: Scar called, none true.
+    """
+
+    missed: Tally
+    false: Tally
+
+
 def count(called: np.ndarray, scar: np.ndarray) -> Counts:
     """Returns the pixel counts of masks, slice by slice.
 
@@ -82,78 +129,63 @@ def count(called: np.ndarray, scar: np.ndarray) -> Counts:
     )
 
 
-def spread(values: np.ndarray) -> dict[str, float | int | None]:
-    """Returns median, quartiles and their distance of the values that are defined.
+def concatenate(parts: list[Counts]) -> Counts:
+    """Returns the counts of several, one after the other along the last axis."""
+    names = [field.name for field in dataclasses.fields(Counts)]
+    return Counts(
+        **{n: np.concatenate([getattr(p, n) for p in parts], axis=-1) for n in names}
+    )
 
-    Returns:
-      {"median", "q1", "q3", "iqr", "n"}, where n leaves out NaN; None instead of
-      figures where n is 0.
-    """
+
+def spread(values: np.ndarray) -> Spread:
+    """Returns the spread of the values that are not NaN."""
     defined = values[~np.isnan(values)]
     if not defined.size:
-        return {"median": None, "q1": None, "q3": None, "iqr": None, "n": 0}
+        return Spread(None, None, None, None, 0)
     q1, median, q3 = map(float, np.quantile(defined, (0.25, 0.5, 0.75)))
-    return {
-        "median": median,
-        "q1": q1,
-        "q3": q3,
-        "iqr": q3 - q1,
-        "n": int(defined.size),
-    }
+    return Spread(median, q1, q3, q3 - q1, int(defined.size))
 
 
-def mean_sd(values: np.ndarray) -> dict[str, float | int | None]:
-    """Returns mean and sample deviation of the values that are defined.
-
-    Returns:
-      {"mean", "sd", "n"}, where n leaves out NaN; None instead of what takes more
-      values.
-    """
+def mean_sd(values: np.ndarray) -> MeanSd:
+    """Returns mean and deviation of the values that are not NaN."""
     defined = values[~np.isnan(values)]
     n = int(defined.size)
-    return {
-        "mean": float(defined.mean()) if n else None,
-        "sd": float(defined.std(ddof=1)) if n > 1 else None,
-        "n": n,
-    }
+    return MeanSd(
+        mean=float(defined.mean()) if n else None,
+        sd=float(defined.std(ddof=1)) if n > 1 else None,
+        n=n,
+    )
 
 
-def failures(counts: Counts, patient: np.ndarray) -> dict[str, dict[str, int]]:
-    """Returns the slices, and their patients, that failed as in the paper's section 4.
+def failures(counts: Counts, patient: np.ndarray) -> Failures:
+    """Returns the slices, and their patients, that failed.
 
     Args:
       counts: Of (seeds, n) slices; each seed's is counted.
       patient: (n,) names.
-
-    Returns:
-      {"missed", "false"} -> {"slices", "patients", "of_slices"}. Missed: true scar,
-      none called; false: scar called, none true.
     """
     scarred, called = counts.true_px > 0, counts.predicted_px > 0
 
-    def tally(failed: np.ndarray, of: np.ndarray) -> dict[str, int]:
-        return {
-            "slices": int(failed.sum()),
-            "patients": len(np.unique(patient[failed.any(axis=0)])),
-            "of_slices": int(of.sum()),
-        }
+    def tally(failed: np.ndarray, of: np.ndarray) -> Tally:
+        return Tally(
+            slices=int(failed.sum()),
+            patients=len(np.unique(patient[failed.any(axis=0)])),
+            of_slices=int(of.sum()),
+        )
 
-    return {
-        "missed": tally(scarred & ~called, scarred),
-        "false": tally(~scarred & called, ~scarred),
-    }
+    return Failures(
+        missed=tally(scarred & ~called, scarred),
+        false=tally(~scarred & called, ~scarred),
+    )
 
 
-def patients_dice(counts: Counts) -> dict[str, float | int | None]:
-    """Returns `spread`, mean and SD of the 3-D Dice of the patients with scar.
-
-    A patient's Dice is its mean over the seeds, so that n is a number of patients.
+def patients_dice(counts: Counts) -> np.ndarray:
+    """Returns the 3-D Dice of the patients with scar, the mean over the seeds, (n,).
 
     Args:
       counts: Of (seeds, patients).
     """
-    dice = counts.dice[:, counts.true_px[0] > 0].mean(axis=0)
-    return {**spread(dice), **mean_sd(dice)}
+    return counts.dice[:, counts.true_px[0] > 0].mean(axis=0)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

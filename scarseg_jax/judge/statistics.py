@@ -1,8 +1,9 @@
-"""Tests, intervals, agreement and calibration; undefined figures are None.
+"""Tests, intervals and calibration; undefined figures are None.
 
 NaN is refused everywhere: whoever calls knows which values are undefined, and why.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,50 +11,66 @@ import numpy as np
 from scipy import stats
 
 
-def wilcoxon(first: np.ndarray, second: np.ndarray) -> dict:
-    """Returns the paired Wilcoxon signed-rank test of two runs' DSC.
+@dataclasses.dataclass(frozen=True)
+class Wilcoxon:
+    """The paired signed-rank test of two runs' DSC, second less first.
 
-    Differences, second less first, are rounded to 1e-12 before they are ranked, so
-    that equal ones tie. Pairs without a difference are left out (Wilcoxon, 1945);
-    with none left, p is 1. The test has two sides; SciPy counts p exactly for few
-    pairs and takes the normal approximation for many.
+    Attributes:
+      n: Pairs.
+      n_different: Those with a difference.
+      median_first: Of the first run.
+      median_second: Of the second.
+      median_difference: Of the differences.
+      statistic: The smaller sum of ranks.
+      p: Of two sides, pairs without a difference left out (Wilcoxon, 1945).
+      p_pratt: The same where these are ranked with the others and dropped after
+        (Pratt, 1959).
+    """
+
+    n: int
+    n_different: int
+    median_first: float
+    median_second: float
+    median_difference: float
+    statistic: float = 0.0
+    p: float = 1.0
+    p_pratt: float = 1.0
+
+
+def wilcoxon(first: np.ndarray, second: np.ndarray) -> Wilcoxon:
+    """Returns the test of two runs on the same slices or patients.
+
+    Differences are rounded to 1e-12 before they are ranked, so that equal ones tie.
+    With none left, p is 1. SciPy counts p exactly for few pairs and takes the normal
+    approximation for many.
 
     Args:
       first: (n,) float of one run, n > 0.
       second: (n,) float of the other, in the same order.
 
-    Returns:
-      {"n", "n_different", "zeros", "median_first", "median_second",
-      "median_difference", "statistic", "p", "p_pratt"}; "zeros" counts the pairs
-      without a difference, and "p_pratt" is p where these are ranked with the
-      others and dropped after (Pratt, 1959).
-
     Raises:
       ValueError: If the values are not finite or not of one shape (n,).
     """
-    first, second = _paired(first, second)
+    first, second = paired(first, second)
     difference = np.round(second - first, 12)
     different = difference[difference != 0]
-    result = {
-        "n": len(first),
-        "n_different": len(different),
-        "zeros": len(first) - len(different),
-        "median_first": float(np.median(first)),
-        "median_second": float(np.median(second)),
-        "median_difference": float(np.median(difference)),
-        "statistic": 0.0,
-        "p": 1.0,
-        "p_pratt": 1.0,
-    }
-    if different.size:
-        test: Any = stats.wilcoxon(different)
-        pratt: Any = stats.wilcoxon(difference, zero_method="pratt")
-        result |= {
-            "statistic": float(test.statistic),
-            "p": float(test.pvalue),
-            "p_pratt": float(pratt.pvalue),
-        }
-    return result
+    result = Wilcoxon(
+        n=len(first),
+        n_different=len(different),
+        median_first=float(np.median(first)),
+        median_second=float(np.median(second)),
+        median_difference=float(np.median(difference)),
+    )
+    if not different.size:
+        return result
+    test: Any = stats.wilcoxon(different)
+    pratt: Any = stats.wilcoxon(difference, zero_method="pratt")
+    return dataclasses.replace(
+        result,
+        statistic=float(test.statistic),
+        p=float(test.pvalue),
+        p_pratt=float(pratt.pvalue),
+    )
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> list[float]:
@@ -88,7 +105,7 @@ def bootstrap_interval(
     draws: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-) -> tuple[float, float] | tuple[None, None]:
+) -> tuple[float, float] | None:
     """Returns the percentile bootstrap interval over groups (Efron, 1979).
 
     Slices of one patient are not independent; therefore whole groups are drawn, with
@@ -104,7 +121,7 @@ def bootstrap_interval(
       level: Coverage, in (0, 1).
 
     Returns:
-      (low, high); (None, None) with fewer than 2 groups.
+      (low, high); None with fewer than 2 groups.
 
     Raises:
       ValueError: If a value is not finite or there is not one group for each.
@@ -112,10 +129,10 @@ def bootstrap_interval(
     values, group = np.asarray(values, float), np.asarray(group)
     if values.ndim != 1 or values.shape != group.shape:
         raise ValueError(f"values {values.shape} and groups {group.shape} do not fit")
-    _check_finite(values)
+    check_finite(values)
     names, index = np.unique(group, return_inverse=True)
     if len(names) < 2:
-        return None, None
+        return None
     drawn = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
     if statistic is np.mean:
         total, size = np.bincount(index, values), np.bincount(index)
@@ -127,111 +144,6 @@ def bootstrap_interval(
         )
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def bland_altman(truth: np.ndarray, measured: np.ndarray) -> dict:
-    """Returns bias and limits of agreement, each with its 95 % confidence interval.
-
-    Bias is the mean of measured less truth, the limits are 1.96 SD around it (Bland
-    and Altman, 1986). Intervals are from the t distribution with n - 1 degrees of
-    freedom, with their approximate standard errors: SD / sqrt(n) of the bias,
-    SD * sqrt(3 / n) of a limit.
-
-    Args:
-      truth: (n,) float.
-      measured: (n,) float, in the same order and unit.
-
-    Returns:
-      {"n", "bias", "sd", "lower", "upper", "bias_ci", "lower_ci", "upper_ci"} in the
-      unit given; intervals are [low, high]. Without a pair all but n are None, with
-      one all but n and bias.
-
-    Raises:
-      ValueError: If the values are not finite or not of one shape (n,).
-    """
-    truth, measured = _paired(truth, measured)
-    difference = measured - truth
-    n = len(difference)
-    result: dict = {
-        "n": n,
-        "bias": float(difference.mean()) if n else None,
-        **dict.fromkeys(("sd", "lower", "upper", "bias_ci", "lower_ci", "upper_ci")),
-    }
-    if n < 2:
-        return result
-    bias, sd = float(difference.mean()), float(difference.std(ddof=1))
-    t = float(stats.t.ppf(0.975, n - 1))
-    lower, upper = bias - 1.96 * sd, bias + 1.96 * sd
-
-    def interval(middle: float, error: float) -> list[float]:
-        return [middle - t * error, middle + t * error]
-
-    of_bias, of_limit = float(sd * np.sqrt(1 / n)), float(sd * np.sqrt(3 / n))
-    return result | {
-        "sd": sd,
-        "lower": lower,
-        "upper": upper,
-        "bias_ci": interval(bias, of_bias),
-        "lower_ci": interval(lower, of_limit),
-        "upper_ci": interval(upper, of_limit),
-    }
-
-
-def concordance(truth: np.ndarray, measured: np.ndarray) -> float | None:
-    """Returns the concordance correlation coefficient (Lin, 1989), 1/n moments.
-
-    Args:
-      truth: (n,) float.
-      measured: (n,) float, in the same order and unit.
-
-    Returns:
-      From -1 to 1; None with fewer than 2 pairs, or where all values are the same.
-
-    Raises:
-      ValueError: If the values are not finite or not of one shape (n,).
-    """
-    truth, measured = _paired(truth, measured)
-    # The range tells constants apart exactly; their variance may round to above 0.
-    if len(truth) < 2 or np.ptp([truth, measured]) == 0:
-        return None
-    covariance = np.mean((truth - truth.mean()) * (measured - measured.mean()))
-    shift = truth.mean() - measured.mean()
-    return float(2 * covariance / (truth.var() + measured.var() + shift**2))
-
-
-def icc_2_1(ratings: np.ndarray) -> float | None:
-    """Returns the intraclass correlation ICC(2,1) (Shrout and Fleiss, 1979).
-
-    Two-way random effects, absolute agreement, a single rater.
-
-    Args:
-      ratings: (n, k) float, of n subjects by k raters.
-
-    Returns:
-      At most 1, and below 0 where raters agree less than by chance; None with fewer
-      than 2 subjects or raters, or without variance to divide by.
-
-    Raises:
-      ValueError: If the ratings are not finite or not of two axes.
-    """
-    ratings = np.asarray(ratings, float)
-    if ratings.ndim != 2:
-        raise ValueError(f"ratings must be (n, k); got {ratings.shape}")
-    _check_finite(ratings)
-    n, k = ratings.shape
-    if n < 2 or k < 2 or np.ptp(ratings) == 0:
-        return None
-    mean = ratings.mean()
-    subject, rater = ratings.mean(axis=1), ratings.mean(axis=0)
-    residual = ratings - subject[:, None] - rater + mean
-    between = k * np.sum((subject - mean) ** 2) / (n - 1)
-    raters = n * np.sum((rater - mean) ** 2) / (k - 1)
-    error = np.sum(residual**2) / ((n - 1) * (k - 1))
-    denominator = between + (k - 1) * error + k * (raters - error) / n
-    # Two raters who swap two subjects leave 0, up to rounding.
-    if denominator <= 1e-12 * (between + raters + error):
-        return None
-    return float((between - error) / denominator)
 
 
 def expected_calibration_error(
@@ -278,13 +190,28 @@ def brier(probability: np.ndarray, truth: np.ndarray) -> float | None:
     return float(np.mean((probability - truth) ** 2)) if probability.size else None
 
 
-def _paired(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def paired(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns two (n,) float64 arrays, after a check that they are pairs.
+
+    Raises:
+      ValueError: If they are not, or a value is not finite.
+    """
     first, second = np.asarray(first, float), np.asarray(second, float)
     if first.ndim != 1 or first.shape != second.shape:
         raise ValueError(f"{first.shape} and {second.shape} are not pairs")
-    _check_finite(first)
-    _check_finite(second)
+    check_finite(first)
+    check_finite(second)
     return first, second
+
+
+def check_finite(values: np.ndarray) -> None:
+    """Checks that no value is NaN or infinite.
+
+    Raises:
+      ValueError: If one is.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite; leave undefined ones out")
 
 
 def _predicted(
@@ -301,8 +228,3 @@ def _predicted(
 def _check_probability(values: np.ndarray, what: str) -> None:
     if not np.all((values >= 0) & (values <= 1)):  # not so of NaN, too
         raise ValueError(f"{what} must be between 0 and 1")
-
-
-def _check_finite(values: np.ndarray) -> None:
-    if not np.isfinite(values).all():
-        raise ValueError("values must be finite; leave undefined ones out")

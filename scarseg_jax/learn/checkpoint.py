@@ -1,56 +1,61 @@
 """Orbax checkpoints that notice when they are damaged.
 
 A checkpoint is a folder with an Orbax tree of NumPy arrays (so it restores on any
-number and kind of devices), its metadata, and the SHA-256 of every file: Orbax itself
+number and kind of devices), its record, and the SHA-256 of every file: Orbax itself
 restores flipped bits without complaint.
 """
 
-import hashlib
+import dataclasses
 import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from scarseg_jax import files, records
 from scarseg_jax.errors import InputError
 
+Record = TypeVar("Record")
 _log = logging.getLogger(__name__)
 _SUMS = "sha256.json"
 _PARTIAL = ".partial"
 
 
-def save(directory: Path, tree: Any, metadata: dict) -> None:
-    """Writes the tree and its metadata; the folder is there whole or not at all.
+def save(directory: Path, tree: Any, record: Any) -> None:
+    """Writes the tree and its record; the folder is there whole or not at all.
 
     Args:
       directory: The checkpoint's folder; replaced if it exists.
       tree: Of arrays.
-      metadata: What JSON can hold.
+      record: A dataclass of what JSON can hold.
     """
     directory = directory.absolute()
     partial = directory.with_name(directory.name + _PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    ocp.save(str(partial), jax.tree.map(np.asarray, tree), custom_metadata=metadata)
+    arrays = jax.tree.map(np.asarray, tree)
+    metadata = dataclasses.asdict(record)
+    ocp.save(str(partial), arrays, custom_metadata=metadata)
     (partial / _SUMS).write_text(_sums(partial))
     shutil.rmtree(directory, ignore_errors=True)
     partial.replace(directory)
 
 
-def load(directory: Path, target: Any = None) -> tuple[Any, Any]:
-    """Returns the tree and the metadata of a checkpoint.
+def load(directory: Path, kind: type[Record], target: Any = None) -> tuple[Any, Record]:
+    """Returns the tree and the record of a checkpoint.
 
     Args:
       directory: The checkpoint's folder.
+      kind: The record's dataclass.
       target: A tree of arrays with the shapes to restore; None restores nested
         dicts as they were written.
 
     Raises:
-      InputError: If there is no checkpoint or it is damaged.
+      InputError: If there is no checkpoint, it is damaged or of another kind.
     """
     directory = directory.absolute()
     if not (directory / _SUMS).is_file():
@@ -66,14 +71,24 @@ def load(directory: Path, target: Any = None) -> tuple[Any, Any]:
     if target is not None:
         target = jax.tree.map(np.asarray, target)
     path = str(directory)
-    return ocp.load(path, target), ocp.metadata(path).custom_metadata
+    metadata = json.dumps(ocp.metadata(path).custom_metadata)
+    record = records.parse(
+        kind,
+        metadata,
+        f"{path}: no checkpoint of this kind and version",
+        "expected the folder that a finished training left, WORKDIR/checkpoint",
+    )
+    return ocp.load(path, target), record
 
 
-def newest(directory: Path, target: Any) -> tuple[Any, Any] | None:
+def newest(
+    directory: Path, kind: type[Record], target: Any
+) -> tuple[Any, Record] | None:
     """Returns the newest sound checkpoint in a folder of them, or None.
 
     Args:
       directory: Holds checkpoints whose names sort by age.
+      kind: As in `load`.
       target: As in `load`.
 
     Raises:
@@ -82,7 +97,7 @@ def newest(directory: Path, target: Any) -> tuple[Any, Any] | None:
     paths = _complete(directory)
     for path in reversed(paths):
         try:
-            return load(path, target)
+            return load(path, kind, target)
         except InputError as error:
             _log.warning("%s; trying the one before", error)
     if paths:
@@ -107,7 +122,7 @@ def _complete(directory: Path) -> list[Path]:
 def _sums(directory: Path) -> str:
     """Returns the SHA-256 of each of a checkpoint's files, as JSON."""
     sums = {
-        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(directory)): files.sha256(path)
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != _SUMS
     }

@@ -95,11 +95,41 @@ class Layout:
 
 LAYOUTS = {
     # The paper's text; where it is silent, its nearest relative.
-    "seed": Layout(False, True, True, True, "prelu", False, 3, 2, 1e-3),
+    "seed": Layout(
+        inner_from_output=False,
+        rectify_expansion=True,
+        split_asymmetric=True,
+        decoder_dropout=True,
+        decoder_activation="prelu",
+        shared_slope=False,
+        lateral_upsampling=3,
+        full_convolution=2,
+        epsilon=1e-3,
+    ),
     # Paszke et al. 2016, as in the authors' own code.
-    "enet": Layout(True, False, False, False, "relu", False, 3, 2, 1e-3),
+    "enet": Layout(
+        inner_from_output=True,
+        rectify_expansion=False,
+        split_asymmetric=False,
+        decoder_dropout=False,
+        decoder_activation="relu",
+        shared_slope=False,
+        lateral_upsampling=3,
+        full_convolution=2,
+        epsilon=1e-3,
+    ),
     # davidtvs/PyTorch-ENet, to prove the implementation and to load its weights.
-    "pytorch_enet": Layout(False, True, True, True, "relu", True, 2, 3, 1e-5),
+    "pytorch_enet": Layout(
+        inner_from_output=False,
+        rectify_expansion=True,
+        split_asymmetric=True,
+        decoder_dropout=True,
+        decoder_activation="relu",
+        shared_slope=True,
+        lateral_upsampling=2,
+        full_convolution=3,
+        epsilon=1e-5,
+    ),
 }
 
 
@@ -136,11 +166,14 @@ class Norm(nn.Module):
     Attributes:
       layout: The variant's details.
       activation: "prelu", "relu" or "none".
+      frozen: Whether scale and offset hold the running averages, as `ENet.freeze`
+        makes them; there are none beside.
       momentum: Share of the running averages that a training step keeps.
     """
 
     layout: Layout
     activation: str
+    frozen: bool = False
     momentum: float = 0.9
 
     @nn.compact
@@ -153,10 +186,7 @@ class Norm(nn.Module):
             slope = Slope(self.layout, name="prelu")(channels)
         else:
             slope = jnp.full((channels,), 1.0 if self.activation == "none" else 0.0)
-        frozen = not (
-            self.is_initializing() or self.has_variable("batch_stats", "mean")
-        )
-        if frozen:
+        if self.frozen:
             return layers.rectify(x * scale + bias, slope)
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
@@ -224,11 +254,13 @@ class Bottleneck(nn.Module):
       layout: The variant's details.
       block: Its line of the table.
       activation: "prelu" or "relu".
+      frozen: As `Norm.frozen`.
     """
 
     layout: Layout
     block: Block
     activation: str
+    frozen: bool = False
 
     @nn.compact
     def __call__(self, x, position, keep, *, train: bool):
@@ -266,7 +298,8 @@ class Bottleneck(nn.Module):
         return layers.rectify(main + y, slope), position
 
     def _norm(self, name: str, rectified: bool = True) -> Norm:
-        return Norm(self.layout, self.activation if rectified else "none", name=name)
+        activation = self.activation if rectified else "none"
+        return Norm(self.layout, activation, self.frozen, name=name)
 
     def _middle(self, y: jax.Array, inner: int, train: bool) -> jax.Array:
         if self.block.kind == "up":
@@ -289,11 +322,13 @@ class ENet(nn.Module):
       variant: "seed" (the paper), "enet" (the ENet paper) or "pytorch_enet".
       classes: Output channels.
       dropout: Whether dropout acts in training.
+      frozen: Whether it only predicts, with what `freeze` returns.
     """
 
     variant: str = "seed"
     classes: int = 2
     dropout: bool = True
+    frozen: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -321,7 +356,9 @@ class ENet(nn.Module):
         positions = []
         for block in (*ENCODER, *blocks):
             activation = layout.decoder_activation if block in blocks else "prelu"
-            bottleneck = Bottleneck(layout, block, activation, name=block.name)
+            bottleneck = Bottleneck(
+                layout, block, activation, self.frozen, name=block.name
+            )
             if block.kind == "down":
                 x, position = bottleneck(x, None, keep.get(block.name), train=train)
                 positions.append(position)
@@ -331,8 +368,8 @@ class ENet(nn.Module):
         size = layout.full_convolution
         return Upsampling(self.classes, size, use_bias=size == 2, name="classify")(x)
 
-    def freeze(self, variables: Any) -> dict:
-        """Returns variables that only predict, faster.
+    def freeze(self, variables: Any) -> tuple["ENet", dict]:
+        """Returns a network that only predicts, faster, and its variables.
 
         Each normalisation's running averages are worked into its scale and offset,
         once, where prediction would do so for each pixel.
@@ -356,13 +393,15 @@ class ENet(nn.Module):
                     (*layer, "scale"): gain,
                     (*layer, "bias"): bias - mean * gain,
                 }
-        return {"params": traverse_util.unflatten_dict(params)}
+        frozen = {"params": traverse_util.unflatten_dict(params)}
+        return self.clone(frozen=True), frozen
 
     def _stem(self, images: jax.Array, layout: Layout, train: bool) -> jax.Array:
         window = layers.Window.centred(3, 3, stride=2)
         maps = Convolution(INITIAL_CONVOLUTIONS, window, name="initial")(images)
         x = jnp.concatenate([maps, layers.max_pool(images)[0]], axis=-1)
-        return Norm(layout, "prelu", name="initial_norm")(x, train=train)
+        norm = Norm(layout, "prelu", self.frozen, name="initial_norm")
+        return norm(x, train=train)
 
     def _keep(self, decoder_blocks, layout, batch) -> dict[str, jax.Array]:
         """Returns each block's (batch, features) dropout factors, from one draw."""

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
 
 from scarseg_jax.learn import train
 from scarseg_jax.learn.enet import ENet
+from scarseg_jax.prepare.folds import SYMMETRIES
 
 PREDICT_BATCH = 16  # images a network predicts at a time
 
@@ -114,36 +116,55 @@ def put_shared(tree, mesh: Mesh):
     return jax.device_put(tree, NamedSharding(mesh, _SHARED))
 
 
-def predict_members(
-    model: ENet,
-    variables: dict,
-    images: np.ndarray,
-    wanted: np.ndarray,
-    *,
-    symmetries: bool,
-) -> np.ndarray:
-    """Returns what each member says of the images wanted of it.
+def make_predictor(
+    model: ENet, variables: dict, *, symmetries: bool
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Returns the function that asks each member about images of one size.
+
+    The networks are frozen and put on the devices once. Images go in batches of
+    `PREDICT_BATCH`, so whatever number of them is asked for, one program serves.
 
     Args:
       model: The network.
       variables: Leading axis M.
-      images: (N, H, W, 1).
-      wanted: (M, n) indices of images.
-      symmetries: Whether to average over the square's 8 symmetries.
+      symmetries: Whether an answer is the mean over the square's 8 symmetries.
 
     Returns:
-      (M, n, H, W) float32 probabilities of scar.
+      A function of (N, H, H, 1) images and (M, n) indices of those wanted of each
+      member, below 0: none. It returns (M, n, H, H, K - 1) float32 probabilities of
+      each class but the background; those of none are of no use.
     """
-    mesh = member_mesh(len(wanted))
-    answer = train.predict_symmetric if symmetries else train.predict
+    members = len(jax.tree.leaves(variables)[0])
+    mesh = member_mesh(members)
 
-    def predict(own, indices, images):
-        return answer(model, model.freeze(own), images[indices], PREDICT_BATCH)
+    def freeze(own):
+        return ravel_pytree(model.freeze(own)[1])[0]
 
-    run = map_members(predict, mesh, shared=(False, False, True))
-    probability = run(
-        put_members(variables, mesh),
-        put_members(wanted, mesh),
-        put_shared(images, mesh),
-    )
-    return take_members(probability, len(wanted))
+    one = jax.tree.map(lambda leaf: leaf[0], variables)
+    shapes = jax.eval_shape(lambda own: model.freeze(own)[1], one)
+    frozen = model.clone(frozen=True)
+    vectors = map_members(freeze, mesh, shared=(False,))(put_members(variables, mesh))
+
+    def predict(vector, images, symmetry):
+        weights = train.unravel(vector, shapes)
+        return train.predict_turned(frozen, weights, images, symmetry)
+
+    program = map_members(predict, mesh, shared=(False, False, False))
+    turns = np.arange(SYMMETRIES if symmetries else 1, dtype=np.int32)
+
+    def ask(images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        codes = wanted.astype(np.int32)[..., None] * SYMMETRIES + turns
+        flat = codes.reshape(members, -1)
+        answers = []
+        for start in range(0, flat.shape[1], PREDICT_BATCH):
+            batch = flat[:, start : start + PREDICT_BATCH]
+            short = PREDICT_BATCH - batch.shape[1]
+            batch = np.pad(batch, ((0, 0), (0, short)), mode="edge")
+            seen = put_members(images[batch // SYMMETRIES], mesh)
+            turned = put_members(batch % SYMMETRIES, mesh)
+            answers.append(program(vectors, seen, turned))
+        said = np.concatenate([take_members(a, members) for a in answers], axis=1)
+        said = said[:, : flat.shape[1]]
+        return said.reshape(*codes.shape, *said.shape[2:]).mean(axis=2)
+
+    return ask

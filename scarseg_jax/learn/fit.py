@@ -5,80 +5,25 @@ import dataclasses
 import hashlib
 import logging
 import platform
-import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from scarseg_jax.errors import InputError
+from scarseg_jax import signals
+from scarseg_jax.errors import InputError, Stopped
 from scarseg_jax.learn import checkpoint, ensemble, train
 from scarseg_jax.learn.enet import ENet
+from scarseg_jax.learn.recipe import Recipe
 from scarseg_jax.prepare.folds import Fold, epoch_table, padded, steps_per_epoch
+from scarseg_jax.run import EpochRecord, Member
 
 _log = logging.getLogger(__name__)
 _SAVING_SHARE = 0.02  # of the time: states are saved no more often than this allows
-
-
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """One network of the ensemble: a fold, by its number, and a seed."""
-
-    fold: int
-    seed: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How every member is trained; the paper's section 3.1.
-
-    Attributes:
-      epochs: Passes over all symmetries of all training images.
-      batch_size: Images a step.
-      learning_rate: At the start.
-      decay: Of the learning rate, over 100 epochs.
-      weight_decay: Of convolution kernels, decoupled.
-      class_weights: Of background and scar in the cross entropy.
-      selection: "validation", "last" or "oracle": what chooses the best epoch. The
-        oracle looks at the test patients, to measure how much that flatters.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    decay: float
-    weight_decay: float
-    class_weights: tuple[float, float]
-    selection: str
-
-    def __post_init__(self) -> None:
-        known = ("validation", "last", "oracle")
-        if self.selection not in known:
-            raise InputError(
-                f"train.selection is {self.selection!r}; expected one of"
-                f" {', '.join(known)}"
-            )
-        for name in ("epochs", "batch_size", "learning_rate", "decay"):
-            if not getattr(self, name) > 0:
-                raise InputError(
-                    f"train.{name} is {getattr(self, name)}; expected a positive number"
-                )
-        if not self.weight_decay >= 0:
-            raise InputError(
-                f"train.weight_decay is {self.weight_decay}; expected 0 or more"
-            )
-        if len(self.class_weights) != 2 or not min(self.class_weights) > 0:
-            raise InputError(
-                f"train.class_weights is {self.class_weights}; expected two positive"
-                " numbers, for background and scar"
-            )
-
-
-class Stopped(Exception):
-    """Raised after a signal, once the state is saved; its argument is the signal."""
 
 
 class Fitted(NamedTuple):
@@ -86,14 +31,35 @@ class Fitted(NamedTuple):
 
     Attributes:
       variables: Each member's best, with a leading member axis, NumPy arrays.
-      chosen: For each member its best epoch and that epoch's Dice.
+      best_epoch: Of each member, from 1.
+      best_dice: Of each member in that epoch, on the slices that chose it.
       history: One record for each member and epoch.
       seconds: Spent training, over all the times it was taken up.
     """
 
     variables: dict
-    chosen: list[dict]
-    history: list[dict]
+    best_epoch: tuple[int, ...]
+    best_dice: tuple[float, ...]
+    history: tuple[EpochRecord, ...]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class StateRecord:
+    """What a saved state says of itself.
+
+    Attributes:
+      data_hash: Of the data set.
+      split: Of who trains, validates and tests, `_digest`.
+      history: Of the epochs so far.
+      epochs: Their number.
+      seconds: Spent on them.
+    """
+
+    data_hash: str
+    split: str
+    history: tuple[EpochRecord, ...]
+    epochs: int
     seconds: float
 
 
@@ -106,6 +72,7 @@ def fit(
     folds: Sequence[Fold],
     members: Sequence[Member],
     data_hash: str,
+    scar_classes: tuple[int, ...] = (1,),
 ) -> Fitted:
     """Returns the trained members.
 
@@ -120,197 +87,200 @@ def fit(
       folds: The splits.
       members: The networks to train.
       data_hash: Of the data set; a state trained on other data is refused.
+      scar_classes: The classes of `data.labels` that are scar.
 
     Raises:
       InputError: If the saved state belongs to other data, training diverges, or a
         batch is larger than an epoch.
       Stopped: After a signal.
     """
+    steps = _longest_epoch(folds, recipe.batch_size)
     mesh = ensemble.member_mesh(len(members))
-    run = _Epochs(model, recipe, data, folds, members, mesh)
-    state, history, first, before = run.initial_state(), [], 0, 0.0
-    split = _digest(folds)
-    target = ensemble.take_members(state, len(members))
-    saved = checkpoint.newest(directory, target)
-    if saved is not None:
-        tree, metadata = saved
-        if (metadata["data_hash"], metadata["split"]) != (data_hash, split):
-            raise InputError(
-                f"{directory}: this run was trained on other data or another split of"
-                " them; choose another --workdir"
-            )
-        state = ensemble.put_members(tree, mesh)
-        history, first = metadata["history"], metadata["epochs"]
-        before = metadata["seconds"]
-        _log.info("going on after epoch %d of %d", first, recipe.epochs)
+    unpack = train.make_unpack(model, data.image[:1])
+    run_epoch = _make_epoch(
+        model, recipe, unpack, mesh, data, folds, members, steps, scar_classes
+    )
+    state = _initial_state(model, recipe, mesh, data.image[:1], members)
+    start = StateRecord(data_hash, _digest(folds), (), 0, 0.0)
+    state, start = _resumed(directory, state, start, mesh, len(members))
+    if start.epochs:
+        _log.info("going on after epoch %d of %d", start.epochs, recipe.epochs)
     _log.info(
         "training %d networks, %d epochs of up to %d steps; compiling comes first",
-        len(members),
-        recipe.epochs,
-        run.steps,
+        *(len(members), recipe.epochs, steps),
     )
-    begun, saving, last_save = time.monotonic(), 0.0, time.monotonic()
-    with _SignalWatch() as watch:
-        for epoch in range(first, recipe.epochs):
-            state, metrics = run.epoch(state, epoch)
-            history += run.records(metrics, epoch)
-            _check_losses(history[-len(members) :])
+    record, begun = start, time.monotonic()
+    last_save, saving = begun, 0.0
+    with signals.deferred() as received:
+        for epoch in range(start.epochs, recipe.epochs):
+            state, metrics = run_epoch(state, epoch)
+            latest = _records(metrics, members, epoch)
+            _check_losses(latest)
             now = time.monotonic()
-            left = (now - begun) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
-            _log_progress(history[-len(members) :], recipe.epochs, left)
+            record = dataclasses.replace(
+                record,
+                history=(*record.history, *latest),
+                epochs=epoch + 1,
+                seconds=start.seconds + now - begun,
+            )
+            left = (now - begun) / (epoch + 1 - start.epochs)
+            _log_progress(latest, recipe.epochs, left * (recipe.epochs - epoch - 1))
             due = (now - last_save) * _SAVING_SHARE > saving
-            if due or watch.received or epoch + 1 == recipe.epochs:
-                path = directory / f"epoch_{epoch + 1:06d}"
-                metadata = {
-                    "data_hash": data_hash,
-                    "split": split,
-                    "history": history,
-                    "epochs": epoch + 1,
-                    "seconds": before + now - begun,
-                }
-                kept = ensemble.take_members(state, len(members))
-                checkpoint.save(path, kept, metadata)
-                checkpoint.prune(directory, keep=2)
+            if due or received or epoch + 1 == recipe.epochs:
+                _save(directory, ensemble.take_members(state, len(members)), record)
                 last_save = time.monotonic()
                 saving = last_save - now
-            if watch.received:
-                raise Stopped(watch.received)
-    seconds = before + time.monotonic() - begun
-    return Fitted(run.best_variables(state), run.chosen(state), history, seconds)
+            if received:
+                raise Stopped(received[0])
+    state = ensemble.take_members(state, len(members))
+    return Fitted(
+        variables=_stacked(state.best_weights, unpack, len(members)),
+        best_epoch=tuple(state.best_epoch.tolist()),
+        best_dice=tuple(state.best_dice.tolist()),
+        history=record.history,
+        seconds=record.seconds,
+    )
 
 
-class _Compiled:
-    """A function of all members, whose state comes first; compiled at its first call."""
-
-    def __init__(self, function, mesh, shared):
-        self.mapped = ensemble.map_members(function, mesh, shared=shared, donate=True)
-        self.program = None
-
-    def __call__(self, *inputs):
-        if self.program is None:
-            self.program = self.mapped.lower(*inputs).compile()
-            _return_memory()
-        return self.program(*inputs)
+def _save(directory: Path, state: train.State, record: StateRecord) -> None:
+    """Keeps a state, and the one before it in case it is damaged."""
+    checkpoint.save(directory / f"epoch_{record.epochs:06d}", state, record)
+    checkpoint.prune(directory, keep=2)
 
 
-class _Epochs:
-    """The compiled halves of an epoch and the tables they are fed with."""
+def _longest_epoch(folds: Sequence[Fold], batch_size: int) -> int:
+    """Returns the steps of the longest fold's epoch."""
+    steps = [steps_per_epoch(fold.train, batch_size=batch_size) for fold in folds]
+    if not max(steps):
+        raise InputError(
+            f"train.batch_size is {batch_size}, more than an epoch's images; lower it"
+        )
+    return max(steps)
 
-    def __init__(self, model, recipe, data, folds, members, mesh):
-        self.recipe, self.folds, self.members, self.mesh = recipe, folds, members, mesh
-        self.model = model
-        self.optimizer = train.make_optimizer(recipe.weight_decay)
-        self.image = data.image[:1]
-        self.unpack = train.make_unpack(model, self.image)
-        self.data = ensemble.put_shared(data, mesh)
-        self.watched = [
-            ensemble.put_members(padded(slices), mesh)
-            for slices in (
-                [folds[m.fold].validation for m in members],
-                [folds[m.fold].test for m in members],
+
+def _make_epoch(
+    model, recipe, unpack, mesh, data, folds, members, steps, scar_classes
+) -> Callable:
+    """Returns (state, epoch) -> (state, metrics): all members train, and are judged."""
+    optimizer = train.make_optimizer(recipe.weight_decay)
+    step = train.make_train_step(model, optimizer, unpack, recipe.class_weights)
+    schedule = train.make_schedule(recipe.learning_rate, recipe.decay)
+
+    def predict(weights, images):
+        frozen, variables = model.freeze(unpack(weights))
+        return train.predict(frozen, variables, images, ensemble.PREDICT_BATCH)
+
+    # Two programs, so that training need not wait until judging is compiled too.
+    train_all = _compiled_once(
+        train.make_train_epoch(step, schedule), mesh, shared=(False, False, True, True)
+    )
+    judge_all = _compiled_once(
+        train.make_judge_epoch(predict, recipe.selection, scar_classes),
+        mesh,
+        shared=(False, False, False, True, True),
+    )
+    shared = ensemble.put_shared(data, mesh)
+    own = [folds[member.fold] for member in members]
+    watched = [
+        ensemble.put_members(padded(slices), mesh)
+        for slices in ([f.validation for f in own], [f.test for f in own])
+    ]
+
+    def run_epoch(state: train.State, epoch: int):
+        tables = [
+            epoch_table(
+                fold.train,
+                batch_size=recipe.batch_size,
+                steps=steps,
+                seed=(member.seed, member.fold, epoch),
             )
+            for fold, member in zip(own, members, strict=True)
         ]
-        self.steps = max(
-            steps_per_epoch(fold.train, batch_size=recipe.batch_size) for fold in folds
+        table, number = (
+            ensemble.put_members(np.stack(tables), mesh),
+            np.float32(epoch),
         )
-        if not self.steps:
-            raise InputError(
-                f"train.batch_size is {recipe.batch_size}, more than an epoch's images;"
-                " lower it"
-            )
-        self.train = _Compiled(
-            self._member_training(), mesh, shared=(False, False, True, True)
-        )
-        self.judge = _Compiled(
-            self._member_judgement(), mesh, shared=(False, False, False, True, True)
-        )
-
-    def _member_training(self):
-        step = train.make_train_step(
-            self.model, self.optimizer, self.unpack, self.recipe.class_weights
-        )
-        schedule = train.make_schedule(self.recipe.learning_rate, self.recipe.decay)
-        return train.make_train_epoch(step, schedule)
-
-    def _member_judgement(self):
-        def predict(weights, images):
-            frozen = self.model.freeze(self.unpack(weights))
-            return train.predict(self.model, frozen, images, ensemble.PREDICT_BATCH)
-
-        return train.make_judge_epoch(predict, self.recipe.selection)
-
-    def initial_state(self) -> train.State:
-        keys = np.stack(
-            [
-                jax.random.key_data(
-                    jax.random.fold_in(jax.random.key(member.seed), member.fold)
-                )
-                for member in self.members
-            ]
-        )
-
-        def init(key, image):
-            wrapped = jax.random.wrap_key_data(key)
-            return train.init_state(self.model, self.optimizer, image, wrapped)
-
-        init = ensemble.map_members(init, self.mesh, shared=(False, True))
-        return init(
-            ensemble.put_members(keys, self.mesh),
-            ensemble.put_shared(self.image, self.mesh),
-        )
-
-    def epoch(self, state: train.State, epoch: int):
-        tables = np.stack(
-            [
-                epoch_table(
-                    self.folds[member.fold].train,
-                    batch_size=self.recipe.batch_size,
-                    steps=self.steps,
-                    seed=(member.seed, member.fold, epoch),
-                )
-                for member in self.members
-            ]
-        )
-        tables = ensemble.put_members(tables, self.mesh)
-        number = np.float32(epoch)
-        state, trained = self.train(state, tables, number, self.data)
-        state, judged = self.judge(state, *self.watched, number, self.data)
+        state, trained = train_all(state, table, number, shared)
+        state, judged = judge_all(state, *watched, number, shared)
         return state, jax.device_get(trained | judged)
 
-    def records(self, metrics: dict, epoch: int) -> list[dict]:
-        return [
-            {
-                "fold": member.fold,
-                "seed": member.seed,
-                "epoch": epoch + 1,
-                "learning_rate": float(metrics["learning_rate"][i]),
-                "loss": float(metrics["loss"][i]),
-                "threshold": float(metrics["threshold"][i]),
-                "validation_dsc": float(metrics["validation_dice"][i]),
-                "test_dsc": float(metrics["test_dice"][i]),
-            }
-            for i, member in enumerate(self.members)
-        ]
+    return run_epoch
 
-    def best_variables(self, state: train.State) -> dict:
-        best = ensemble.take_members(state.best_weights, len(self.members))
-        trees = [
-            self.unpack(jax.tree.map(lambda a, i=i: a[i], best))
-            for i in range(len(self.members))
-        ]
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
-    def chosen(self, state: train.State) -> list[dict]:
-        dice, epoch = jax.device_get((state.best_dice, state.best_epoch))
-        return [
-            {
-                "fold": member.fold,
-                "seed": member.seed,
-                "best_epoch": int(epoch[i]),
-                "best_dsc": float(dice[i]),
-            }
-            for i, member in enumerate(self.members)
-        ]
+def _compiled_once(function: Callable, mesh: Mesh, *, shared) -> Callable:
+    """Returns a function of all members, whose state comes first, compiled when called.
+
+    What compiling took is given back: glibc would keep a gigabyte to itself.
+    """
+    mapped = ensemble.map_members(function, mesh, shared=shared, donate=True)
+    program: list[Any] = []
+
+    def call(*inputs):
+        if not program:
+            program.append(mapped.lower(*inputs).compile())
+            if platform.libc_ver()[0] == "glibc":
+                ctypes.CDLL(None).malloc_trim(0)
+        return program[0](*inputs)
+
+    return call
+
+
+def _initial_state(
+    model: ENet, recipe: Recipe, mesh: Mesh, image, members: Sequence[Member]
+) -> train.State:
+    optimizer = train.make_optimizer(recipe.weight_decay)
+    keys = [
+        jax.random.key_data(jax.random.fold_in(jax.random.key(m.seed), m.fold))
+        for m in members
+    ]
+
+    def init(key, image):
+        wrapped = jax.random.wrap_key_data(key)
+        return train.init_state(model, optimizer, image, wrapped)
+
+    init = ensemble.map_members(init, mesh, shared=(False, True))
+    return init(
+        ensemble.put_members(np.stack(keys), mesh), ensemble.put_shared(image, mesh)
+    )
+
+
+def _resumed(
+    directory: Path, state: train.State, start: StateRecord, mesh: Mesh, members: int
+) -> tuple[train.State, StateRecord]:
+    """Returns the newest saved state and its record, or what was given."""
+    target = ensemble.take_members(state, members)
+    saved = checkpoint.newest(directory, StateRecord, target)
+    if saved is None:
+        return state, start
+    tree, record = saved
+    if (record.data_hash, record.split) != (start.data_hash, start.split):
+        raise InputError(
+            f"{directory}: this run was trained on other data or another split of"
+            " them; choose another --workdir"
+        )
+    return ensemble.put_members(tree, mesh), record
+
+
+def _records(metrics: dict, members: Sequence[Member], epoch: int) -> list[EpochRecord]:
+    return [
+        EpochRecord(
+            fold=member.fold,
+            seed=member.seed,
+            epoch=epoch + 1,
+            learning_rate=float(metrics["learning_rate"][i]),
+            loss=float(metrics["loss"][i]),
+            threshold=float(metrics["threshold"][i]),
+            validation_dsc=float(metrics["validation_dice"][i]),
+            test_dsc=float(metrics["test_dice"][i]),
+        )
+        for i, member in enumerate(members)
+    ]
+
+
+def _stacked(weights: train.Weights, unpack: Callable, members: int) -> dict:
+    """Returns the variables of all members, a leading member axis, NumPy arrays."""
+    trees = [unpack(jax.tree.map(lambda a, i=i: a[i], weights)) for i in range(members)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
 def _digest(folds: Sequence[Fold]) -> str:
@@ -320,52 +290,23 @@ def _digest(folds: Sequence[Fold]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_losses(records: list[dict]) -> None:
+def _check_losses(records: Sequence[EpochRecord]) -> None:
     for record in records:
-        if not np.isfinite(record["loss"]):
+        if not np.isfinite(record.loss):
             raise InputError(
-                "fold {fold}, seed {seed}: the loss is {loss} in epoch {epoch}; train"
-                " in a new --workdir with a lower train.learning_rate".format(**record)
+                f"fold {record.fold}, seed {record.seed}: the loss is {record.loss} in"
+                f" epoch {record.epoch}; train in a new --workdir with a lower"
+                " train.learning_rate"
             )
 
 
-def _return_memory() -> None:
-    """Gives back what compiling took: glibc would keep a gigabyte to itself."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-class _SignalWatch:
-    """Notes SIGTERM and SIGINT; a second one acts at once."""
-
-    def __enter__(self):
-        self.received = 0
-        signals = (signal.SIGTERM, signal.SIGINT)
-        self._before = {number: signal.getsignal(number) for number in signals}
-        for number in signals:
-            signal.signal(number, self._note)
-        return self
-
-    def _note(self, number, _frame):
-        self.received = number
-        self._restore()
-        _log.warning("stopping after this epoch; the state will be saved")
-
-    def _restore(self):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *_):
-        self._restore()
-
-
-def _log_progress(records: list[dict], epochs: int, left_s: float) -> None:
-    dice = [100 * r["validation_dsc"] for r in records]
+def _log_progress(records: Sequence[EpochRecord], epochs: int, left_s: float) -> None:
+    dice = [100 * record.validation_dsc for record in records]
     _log.info(
         "epoch %d/%d: loss %.4f, validation DSC %.1f %% (%.1f to %.1f), %s left",
-        records[0]["epoch"],
+        records[0].epoch,
         epochs,
-        np.mean([r["loss"] for r in records]),
+        np.mean([record.loss for record in records]),
         np.mean(dice),
         min(dice),
         max(dice),

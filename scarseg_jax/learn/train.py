@@ -4,11 +4,13 @@ A member is one network: one fold and one seed. Nothing here knows how many memb
 there are; `ensemble` maps these functions over them.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import traverse_util
@@ -17,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from scarseg_jax.learn.augment import apply_symmetry, undo_symmetry
 from scarseg_jax.learn.enet import kernel_bound
 from scarseg_jax.prepare.folds import SYMMETRIES
-from scarseg_jax.segment.decide import THRESHOLDS
+from scarseg_jax.run import THRESHOLDS
 
 
 class Weights(NamedTuple):
@@ -48,27 +50,12 @@ class Data(NamedTuple):
     """The data set on the device."""
 
     image: Any  # (N, H, W, 1) float32, on the device or in NumPy
-    scar: Any  # (N, H, W) bool
+    labels: Any  # (N, H, W) int8 classes
 
 
-def pack(variables: Any) -> tuple[Weights, Callable[[Weights], dict]]:
-    """Returns the variables as vectors, and the function that takes them back."""
-    flat = traverse_util.flatten_dict(variables["params"])
-    trees = (
-        {path: leaf for path, leaf in flat.items() if path[-1] == "kernel"},
-        {path: leaf for path, leaf in flat.items() if path[-1] != "kernel"},
-        variables["batch_stats"],
-    )
-    vectors, unravel = zip(*(ravel_pytree(tree) for tree in trees), strict=True)
-
-    def unpack(weights: Weights) -> dict:
-        kernels, others, statistics = (
-            f(v) for f, v in zip(unravel, weights, strict=True)
-        )
-        params = traverse_util.unflatten_dict(kernels | others)
-        return {"params": params, "batch_stats": statistics}
-
-    return Weights(*vectors), unpack
+def pack(variables: Any) -> Weights:
+    """Returns a network's variables as vectors."""
+    return Weights(*(ravel_pytree(tree)[0] for tree in _trees(variables)))
 
 
 def make_unpack(model: nn.Module, image: Any) -> Callable[[Weights], dict]:
@@ -78,14 +65,40 @@ def make_unpack(model: nn.Module, image: Any) -> Callable[[Weights], dict]:
       model: The network.
       image: (1, H, W, C), for the shapes.
     """
-    inverse = []
+    init = functools.partial(model.init, train=False)
+    shapes = _trees(jax.eval_shape(init, jax.random.key(0), image))
 
-    def trace():
-        _, unpack = pack(model.init(jax.random.key(0), image, train=False))
-        inverse.append(unpack)
+    def unpack(weights: Weights) -> dict:
+        kernels, others, statistics = (
+            unravel(vector, tree) for vector, tree in zip(weights, shapes, strict=True)
+        )
+        params = traverse_util.unflatten_dict(kernels | others)
+        return {"params": params, "batch_stats": statistics}
 
-    jax.eval_shape(trace)
-    return inverse[0]
+    return unpack
+
+
+def unravel(vector: jax.Array, shapes: Any) -> Any:
+    """Returns the tree that `ravel_pytree` made a vector of.
+
+    Args:
+      vector: (n,).
+      shapes: A tree with the shapes of its leaves.
+    """
+    leaves, structure = jax.tree.flatten(shapes)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    parts = jnp.split(vector, ends[:-1])
+    return structure.unflatten(
+        [part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+    )
+
+
+def _trees(variables: Any) -> tuple[dict, dict, dict]:
+    """Returns the trees of kernels, other parameters and running averages."""
+    flat = traverse_util.flatten_dict(variables["params"])
+    kernels = {path: leaf for path, leaf in flat.items() if path[-1] == "kernel"}
+    others = {path: leaf for path, leaf in flat.items() if path[-1] != "kernel"}
+    return kernels, others, variables["batch_stats"]
 
 
 def make_optimizer(weight_decay: float) -> optax.GradientTransformation:
@@ -121,7 +134,7 @@ def init_state(model: nn.Module, optimizer, image: jax.Array, key: jax.Array) ->
     kernel_key, dropout_key = jax.random.split(key)
     variables: Any = model.init(kernel_key, image, train=False)
     params: Any = traverse_util.flatten_dict(variables["params"])
-    weights, _ = pack(variables)
+    weights = pack(variables)
     # The kernels anew, in one draw: to compile one for each takes as long as to compile
     # the training step, and XLA leaves out what is not used.
     bounds, _ = ravel_pytree(
@@ -145,25 +158,41 @@ def init_state(model: nn.Module, optimizer, image: jax.Array, key: jax.Array) ->
 
 
 def cross_entropy(
-    logits: jax.Array, scar: jax.Array, class_weights: tuple[float, float]
+    logits: jax.Array, labels: jax.Array, class_weights: tuple[float, ...]
 ) -> jax.Array:
-    """Returns the mean over pixels of the weighted cross entropy of two classes.
+    """Returns the mean over pixels of the weighted cross entropy.
 
     Args:
-      logits: (..., 2) background and scar.
-      scar: (...) bool.
-      class_weights: Of background and scar.
+      logits: (..., K) of the background and K - 1 other classes.
+      labels: (...) integer, or bool of two classes.
+      class_weights: Of each class.
     """
-    margin = logits[..., 1] - logits[..., 0]
-    loss = jax.nn.softplus(jnp.where(scar, -margin, margin))
-    return jnp.mean(loss * jnp.where(scar, class_weights[1], class_weights[0]))
+    if logits.shape[-1] == 2:  # the same, written with the one margin there is
+        margin = logits[..., 1] - logits[..., 0]
+        own = labels == 1
+        loss = jax.nn.softplus(jnp.where(own, -margin, margin))
+        return jnp.mean(loss * jnp.where(own, class_weights[1], class_weights[0]))
+    own = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    weighted = own * jnp.asarray(class_weights, logits.dtype)
+    return -jnp.mean(jnp.sum(weighted * jax.nn.log_softmax(logits), axis=-1))
+
+
+def probabilities(logits: jax.Array) -> jax.Array:
+    """Returns (..., K - 1) probabilities of each class but the background.
+
+    Args:
+      logits: (..., K).
+    """
+    if logits.shape[-1] == 2:
+        return jax.nn.sigmoid(logits[..., 1] - logits[..., 0])[..., None]
+    return jax.nn.softmax(logits)[..., 1:]
 
 
 def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     unpack: Callable[[Weights], dict],
-    class_weights: tuple[float, float],
+    class_weights: tuple[float, ...],
 ):
     """Returns the pure function (state, batch, rate) -> (state, loss)."""
 
@@ -177,7 +206,7 @@ def make_train_step(
             rngs={"dropout": key},
         )
         statistics, _ = ravel_pytree(updated["batch_stats"])
-        return cross_entropy(logits, batch.scar, class_weights), statistics
+        return cross_entropy(logits, batch.labels, class_weights), statistics
 
     def train_step(state: State, batch: Data, rate: jax.Array):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
@@ -197,7 +226,7 @@ def make_train_step(
 
 
 def take_batch(data: Data, codes: jax.Array) -> Data:
-    """Returns the images and masks of (B,) codes slice * 8 + symmetry."""
+    """Returns the images and labels of (B,) codes slice * 8 + symmetry."""
     index, symmetry = jnp.divmod(codes, SYMMETRIES)
     transform = jax.vmap(apply_symmetry)
     return Data(*(transform(array[index], symmetry) for array in data))
@@ -206,11 +235,11 @@ def take_batch(data: Data, codes: jax.Array) -> Data:
 def predict(
     model: nn.Module, variables: dict, images: jax.Array, batch_size: int
 ) -> jax.Array:
-    """Returns the (n, H, W) probability of scar of (n, H, W, 1) images.
+    """Returns the (n, H, W, K - 1) `probabilities` of (n, H, W, 1) images.
 
     Args:
       model: The network.
-      variables: One member's, or what `model.freeze` makes of them.
+      variables: One member's; with a network and variables from `ENet.freeze` faster.
       images: Any number of them.
       batch_size: How many run at a time, whatever n is.
     """
@@ -221,26 +250,31 @@ def predict(
 
     def one_chunk(chunk):
         logits: Any = model.apply(variables, chunk, train=False)
-        return jax.nn.sigmoid(logits[..., 1] - logits[..., 0])
+        return probabilities(logits)
 
     probability = jax.lax.map(one_chunk, images)
     return probability.reshape(-1, *probability.shape[2:])[:n]
 
 
-def predict_symmetric(
-    model: nn.Module, variables: dict, images: jax.Array, batch_size: int
+def predict_turned(
+    model: nn.Module, variables: dict, images: jax.Array, symmetry: jax.Array
 ) -> jax.Array:
-    """Returns the mean of `predict` over the square's 8 symmetries.
+    """Returns what a network says of turned images, turned back.
 
-    The network was trained on all of them; its answer to each is turned back.
+    It was trained on all of the square's symmetries.
+
+    Args:
+      model: The network.
+      variables: One member's.
+      images: (B, H, H, 1).
+      symmetry: (B,) int 0..7, of each image.
+
+    Returns:
+      (B, H, H, K - 1).
     """
-
-    def one(symmetry):
-        seen = jax.vmap(apply_symmetry, (0, None))(images, symmetry)
-        said = predict(model, variables, seen, batch_size)
-        return jax.vmap(undo_symmetry, (0, None))(said, symmetry)
-
-    return jax.lax.map(one, jnp.arange(SYMMETRIES)).mean(axis=0)
+    seen = jax.vmap(apply_symmetry)(images, symmetry)
+    logits: Any = model.apply(variables, seen, train=False)
+    return jax.vmap(undo_symmetry)(probabilities(logits), symmetry)
 
 
 def pooled_dice(probability: jax.Array, scar: jax.Array, valid: jax.Array) -> jax.Array:
@@ -301,7 +335,7 @@ def make_train_epoch(train_step, schedule: optax.Schedule):
     return train_epoch
 
 
-def make_judge_epoch(predict, selection: str):
+def make_judge_epoch(predict, selection: str, scar_classes: tuple[int, ...] = (1,)):
     """Returns (state, validation, test, epoch, data) -> (state, metrics).
 
     It predicts the (V,) validation and (T,) test slices, entries of -1 being skipped,
@@ -310,16 +344,20 @@ def make_judge_epoch(predict, selection: str):
     need not wait until this is compiled too.
 
     Args:
-      predict: (weights, images) to probabilities.
+      predict: (weights, images) to `probabilities`.
       selection: "validation" or "oracle": the highest Dice at any threshold, on the
         validation or on the test slices, wins, the first of equals; "last" takes each
         epoch as the best so far.
+      scar_classes: Those that are scar.
     """
 
     def judge_epoch(state: State, validation, test, epoch, data: Data):
         watched = jnp.concatenate([validation, test])  # in one go: compiled once
-        probability = predict(state.weights, data.image[watched])
-        scar, first = data.scar[watched], len(validation)
+        said, labels = predict(state.weights, data.image[watched]), data.labels[watched]
+        each = [said[..., number - 1] for number in scar_classes]
+        probability = functools.reduce(jnp.add, each)
+        scar = functools.reduce(jnp.logical_or, [labels == n for n in scar_classes])
+        first = len(validation)
         on_validation = pooled_dice(probability[:first], scar[:first], validation >= 0)
         on_test = pooled_dice(probability[first:], scar[first:], test >= 0)
         choosing = on_test if selection == "oracle" else on_validation

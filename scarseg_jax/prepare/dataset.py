@@ -1,7 +1,8 @@
-"""Studies to 64 x 64 slices, kept as a TFDS data set in ArrayRecord files.
+"""Studies and their slices, kept as a TFDS data set in ArrayRecord files.
 
 Built without TensorFlow. The data set is keyed by a hash of all that goes into it, so
-it is built once and again when inputs or settings change.
+it is built once and again when inputs or settings change. A row is a slice: what the
+network sees of it, and the slice itself on its own grid, on which results are judged.
 """
 
 import contextlib
@@ -11,108 +12,82 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from scarseg_jax import files, records
 from scarseg_jax.errors import InputError
-from scarseg_jax.judge.consensus import settle
+from scarseg_jax.judge.consensus import PatientReaders, settle
 from scarseg_jax.prepare import crop
-from scarseg_jax.prepare.hough import find_left_ventricle
-from scarseg_jax.study import Study
+from scarseg_jax.prepare.cut import PREPARATION, cut
+from scarseg_jax.readers.sources import Source
+from scarseg_jax.study import Geometry, Slices, Study
 
 _log = logging.getLogger(__name__)
-# Raise this when the preparation computes something else from the same inputs.
-PREPARATION = 2
 _SPLIT = "slices"
-_VERSION = "1.2.0"  # of the columns that are stored
+_VERSION = "2.0.0"  # of the columns that are stored
 _HOME = f"lge_slices/{_VERSION}"  # TFDS makes it in one piece, or not at all
+_MASKS = ("cavity", "myocardium", "scar", "no_reflow")  # one bit each, in this order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Slices:
-    """All prepared slices, in the order of the patients' names.
+class DataSet:
+    """What preparing makes of a cohort.
 
     Attributes:
-      image: (N, 64, 64, 1) float32, what the network sees.
-      crop: (N, 64, 64) float32 intensities of the crop, to look at.
-      myocardium: (N, 64, 64) bool.
-      scar: (N, 64, 64) bool.
-      patient: (N,) str.
-      slice: (N,) int, counted from 0 within the patient.
-      labelled: (N,) bool, whether the patient has contours.
-      contained: (N,) bool, whether the crop holds the slice's whole myocardium.
-      centre_px: (N, 2) float32, the crop's centre (y, x) on the patient's slice.
-      spacing_mm: (N, 3) float32, voxel spacing (z, y, x) of the patient's stack.
-      side_mm: (N,) float32, the length of the crop's sides.
-      pixel_mm: (N,) float32, pixel size of the crop.
-      data_hash: Of the inputs and settings.
+      slices: Of all patients, in the order of their names.
+      studies: The patients, in that order; of several readers' scars, the consensus.
       readers: What `consensus.settle` says of each patient that several readers drew.
+      data_hash: Of the inputs and settings.
     """
 
-    image: np.ndarray
-    crop: np.ndarray
-    myocardium: np.ndarray
-    scar: np.ndarray
-    patient: np.ndarray
-    slice: np.ndarray
-    labelled: np.ndarray
-    contained: np.ndarray
-    centre_px: np.ndarray
-    spacing_mm: np.ndarray
-    side_mm: np.ndarray
-    pixel_mm: np.ndarray
+    slices: Slices
+    studies: tuple[Study, ...]
+    readers: Mapping[str, PatientReaders]
     data_hash: str
-    readers: Mapping[str, dict] = dataclasses.field(default_factory=dict)
 
-    def take(self, which: np.ndarray) -> "Slices":
-        """Returns the slices that an index or a mask selects."""
-        arrays = {
-            field.name: getattr(self, field.name)[which]
-            for field in dataclasses.fields(self)
-            if field.name not in ("data_hash", "readers")
-        }
-        return dataclasses.replace(self, **arrays)
+    def labelled(self) -> "DataSet":
+        """Returns the patients with contours."""
+        studies = tuple(s for s in self.studies if s.scar is not None)
+        slices = self.slices.take(self.slices.labelled)
+        return dataclasses.replace(self, slices=slices, studies=studies)
 
 
 def prepare(
     directory: Path,
-    patients: Sequence[str],
-    read: Callable[[str], Study],
+    source: Source,
     *,
     protocol: int,
     consensus: str = "staple",
-    files: Callable[[str], Sequence[Path]] | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
-) -> Slices:
-    """Returns the prepared slices of the patients, building the data set if need be.
+) -> DataSet:
+    """Returns the prepared patients of a source, building the data set if need be.
 
     Args:
       directory: Where the data set is kept; one, the last that was built.
-      patients: Their names.
-      read: Returns a patient's study.
+      source: The patients. The bytes of their files tell whether anything has changed;
+        without files every study is read for that.
       protocol: 1 sees the whole crop, 2 the myocardium only.
       consensus: How several readers' scars become one, of `consensus.RULES`.
-      files: Returns the files a patient's study is read from. Their bytes tell
-        whether anything has changed; None reads every study for that.
       progress: Called with the number of patients prepared and of all.
 
     Raises:
       InputError: If a study cannot be used, an image stands under two names, no
         patient has scar, or the data set is damaged.
     """
-    data_hash = _hash(patients, read, files, protocol, consensus)
+    data_hash = _hash(source, protocol, consensus)
     if not (directory / data_hash / _HOME).is_dir():
-        examples, readers = _examples(patients, read, protocol, consensus, progress)
+        rows, readers = _rows(source, protocol, consensus, progress)
         for old in directory.glob("*/lge_slices"):  # also what a killed build left
             shutil.rmtree(old.parent)
         tfds.disable_progress_bar()  # `progress` counts patients instead
         builder = LgeSlices(
-            examples=examples,
-            readers=readers,
+            rows=rows,
+            readers={name: dataclasses.asdict(r) for name, r in readers.items()},
             data_dir=directory / data_hash,
             file_format="array_record",
         )
@@ -121,8 +96,8 @@ def prepare(
     return load(directory)
 
 
-def load(directory: Path) -> Slices:
-    """Returns the slices of the data set that `prepare` last built in a folder.
+def load(directory: Path) -> DataSet:
+    """Returns the data set that `prepare` last built in a folder.
 
     Raises:
       InputError: If there is none, or it is damaged.
@@ -134,20 +109,31 @@ def load(directory: Path) -> Slices:
     try:
         builder: Any = tfds.builder_from_directory(home)
         rows = list(builder.as_data_source(split=_SPLIT))
-        readers = dict(builder.info.metadata).get("readers", {})
+        kept = json.dumps(dict(builder.info.metadata).get("readers", {}))
+        readers = records.parse(
+            dict[str, PatientReaders], kept, "the readers", "prepare again"
+        )
     except Exception as error:  # ArrayRecord and TFDS raise many kinds
         file = next(home.glob("*array_record*"), home)
         raise InputError(
             f"{file}: the prepared data are damaged ({' '.join(str(error).split())});"
             f" delete {home.parents[1]} and run again"
         ) from error
-    columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    columns = {
+        field.name: np.stack([row[field.name] for row in rows])
+        for field in dataclasses.fields(Slices)
+        if field.name != "patient"
+    }
     for name in ("myocardium", "scar", "labelled", "contained"):
         columns[name] = columns[name].astype(bool)
-    for name in ("side_mm", "pixel_mm"):
-        columns[name] = columns[name].astype(np.float32)
+    columns["side_mm"] = columns["side_mm"][:, 0]
+    columns["pixel_mm"] = columns["pixel_mm"].astype(np.float32)
     columns["patient"] = np.array([row["patient"].decode() for row in rows])
-    return Slices(**columns, data_hash=home.parents[1].name, readers=readers)
+    of_patient: dict[str, list[dict]] = {}
+    for row in rows:
+        of_patient.setdefault(row["patient"].decode(), []).append(row)
+    studies = tuple(_study(name, own) for name, own in of_patient.items())
+    return DataSet(Slices(**columns), studies, readers, home.parents[1].name)
 
 
 class LgeSlices(tfds.core.GeneratorBasedBuilder):
@@ -155,32 +141,44 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version(_VERSION)
 
-    def __init__(self, *, examples: Sequence[dict], readers: dict, **kwargs):
-        """Takes the examples, in order, and `Slices.readers`; the rest is TFDS's."""
-        self._examples = examples
+    def __init__(self, *, rows: Sequence[dict], readers: dict, **kwargs):
+        """Takes the rows in order, and `DataSet.readers` as JSON holds it."""
+        self._rows = rows
         self._readers = readers
         super().__init__(**kwargs)
 
     def _info(self):
         square = (crop.SIZE, crop.SIZE)
         tensor, scalar = tfds.features.Tensor, tfds.features.Scalar
+
+        def exact(*shape):  # TFDS keeps float64 in single precision, but for bytes
+            return tensor(shape=shape, dtype=np.float64, encoding="bytes")
+
+        def native(dtype):
+            return tensor(shape=(None, None), dtype=dtype, encoding="zlib")
+
         features = {
             "image": tensor(shape=(*square, 1), dtype=np.float32),
             "crop": tensor(shape=square, dtype=np.float32),
+            "labels": tensor(shape=square, dtype=np.int8),
             "myocardium": tensor(shape=square, dtype=np.uint8),
             "scar": tensor(shape=square, dtype=np.uint8),
             "patient": tfds.features.Text(),
             "slice": scalar(np.int64),
             "labelled": scalar(np.uint8),
             "contained": scalar(np.uint8),
-            "centre_px": tensor(shape=(2,), dtype=np.float32),
-            "spacing_mm": tensor(shape=(3,), dtype=np.float32),
-            "side_mm": scalar(np.float32),
+            "centre_px": exact(2),
+            "spacing_mm": exact(3),
+            "side_mm": exact(1),
             "pixel_mm": scalar(np.float32),
+            "native_image": native(np.float32),
+            "native_masks": native(np.uint8),  # a bit each
+            "drawn": scalar(np.uint8),  # a bit for each mask that there is
+            "affine": exact(4, 4),
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Short-axis LGE slices cropped to the left ventricle.",
+            description="Short-axis LGE slices, and their crops to the left ventricle.",
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(readers=self._readers),
@@ -188,47 +186,21 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager
-        return {_SPLIT: enumerate(self._examples)}
+        return {_SPLIT: enumerate(self._rows)}
 
     def _generate_examples(self):
         raise AssertionError("the split generators are the examples")
 
 
-def slice_examples(study: Study, protocol: int) -> Iterator[dict]:
-    """Returns one example for each slice of a study, in order."""
-    left_ventricle = find_left_ventricle(study.image, study.spacing_mm)
-    nothing = np.zeros(study.image.shape, bool)
-    myocardium = nothing if study.myocardium is None else study.myocardium
-    scar = nothing if study.scar is None else study.scar
-    for z, box in enumerate(crop.boxes(left_ventricle, study.spacing_mm)):
-        image = crop.crop_image(study.image[z], box)
-        inside = crop.crop_mask(myocardium[z], box)
-        seen = crop.network_input(image, inside, protocol=protocol)
-        yield {
-            "image": seen[..., None],
-            "crop": image,
-            "myocardium": inside.astype(np.uint8),
-            "scar": crop.crop_mask(scar[z], box).astype(np.uint8),
-            "patient": study.patient,
-            "slice": z,
-            "labelled": int(study.scar is not None),
-            "contained": int(crop.contains(box, myocardium[z])),
-            "centre_px": np.array(box.centre_px, np.float32),
-            "spacing_mm": np.array(study.spacing_mm, np.float32),
-            "side_mm": box.side_mm,
-            "pixel_mm": box.side_mm / crop.SIZE,
-        }
-
-
-def _examples(
-    patients, read, protocol, consensus, progress
-) -> tuple[list[dict], dict[str, dict]]:
-    """Returns all examples, after checks within and between the studies; `readers`."""
-    examples: list[dict] = []
-    readers: dict[str, dict] = {}
+def _rows(
+    source: Source, protocol: int, consensus: str, progress
+) -> tuple[list[dict], dict[str, PatientReaders]]:
+    """Returns all rows, after checks within and between the studies; `readers`."""
+    rows: list[dict] = []
+    readers: dict[str, PatientReaders] = {}
     seen: dict[bytes, str] = {}
-    for done, patient in enumerate(patients, start=1):
-        study = read(patient)
+    for done, patient in enumerate(source.patients, start=1):
+        study = source.read(patient)
         if study.readers:
             study, readers[patient] = settle(study, consensus)
         _check(study, protocol)
@@ -239,14 +211,54 @@ def _examples(
                 " patient would train and test: remove one"
             )
         seen[image] = patient
-        examples += slice_examples(study, protocol)
-        progress(done, len(patients))
-    if not any(example["scar"].any() for example in examples):
+        rows += _study_rows(study, cut(study, protocol=protocol))
+        progress(done, len(source.patients))
+    if not any(row["scar"].any() for row in rows):
         raise InputError(
-            f"none of the {len(patients)} patients has scar; expected contours with"
-            " scar in some: check the label files"
+            f"none of the {len(source.patients)} patients has scar; expected contours"
+            " with scar in some: check the label files"
         )
-    return examples, readers
+    return rows, readers
+
+
+def _study_rows(study: Study, slices: Slices) -> list[dict]:
+    """Returns what is stored of each slice of a study."""
+    names = [field.name for field in dataclasses.fields(Slices)]
+    drawn = {name: study.masks[name] for name in _MASKS}
+    there = sum(1 << bit for bit, n in enumerate(_MASKS) if drawn[n] is not None)
+    bits = np.zeros(study.image.shape, np.uint8)
+    for bit, name in enumerate(_MASKS):
+        if (mask := drawn[name]) is not None:
+            bits |= mask.astype(np.uint8) << bit
+    rows = []
+    for z in range(len(study.image)):
+        row = {name: getattr(slices, name)[z] for name in names}
+        for name in ("myocardium", "scar", "labelled", "contained"):
+            row[name] = row[name].astype(np.uint8)
+        row["patient"] = study.patient
+        row["side_mm"] = row["side_mm"][None]
+        row |= {
+            "native_image": study.image[z],
+            "native_masks": bits[z],
+            "drawn": there,
+            "affine": study.geometry.affines[z],
+        }
+        rows.append(row)
+    return rows
+
+
+def _study(patient: str, rows: Sequence[dict]) -> Study:
+    """Returns the study that `_study_rows` took apart."""
+    z, y, x = rows[0]["spacing_mm"].tolist()
+    geometry = Geometry(np.stack([row["affine"] for row in rows]), (z, y, x))
+    bits = np.stack([row["native_masks"] for row in rows])
+    masks = {
+        name: bits & (1 << bit) != 0
+        for bit, name in enumerate(_MASKS)
+        if rows[0]["drawn"] & (1 << bit)
+    }
+    image = np.stack([row["native_image"] for row in rows])
+    return Study(patient, image, geometry, **masks)
 
 
 def _check(study: Study, protocol: int) -> None:
@@ -268,35 +280,33 @@ def _check(study: Study, protocol: int) -> None:
             )
 
 
-def _hash(patients, read, files, protocol: int, consensus: str) -> str:
+def _hash(source: Source, protocol: int, consensus: str) -> str:
     """Returns the SHA-256 of all that the data set is made from."""
     settings: dict = {
         "preparation": PREPARATION,
         "protocol": protocol,
         "size": crop.SIZE,
+        "consensus": consensus,
     }
-    if consensus != "staple":  # data sets from before there was a choice stay valid
-        settings["consensus"] = consensus
     total = hashlib.sha256(json.dumps(settings).encode())
-    for patient in patients:
-        if files is not None:
-            sums = [(file.name, _file_sum(file)) for file in files(patient)]
+    for patient in source.patients:
+        if source.files is not None:
+            sums = [(file.name, _file_sum(file)) for file in source.files(patient)]
             total.update(json.dumps([patient, sums]).encode())
             continue
-        study = read(patient)
+        study = source.read(patient)
         image = hashlib.sha256(study.image.tobytes()).digest()
         total.update(json.dumps([patient, study.spacing_mm]).encode() + image)
-        for mask in (study.myocardium, study.scar):
-            total.update(b"none" if mask is None else np.packbits(mask).tobytes())
-        for name, mask in study.readers.items():
-            total.update(name.encode() + np.packbits(mask).tobytes())
+        total.update(study.geometry.affines.tobytes())
+        for name, mask in {**study.masks, **study.readers}.items():
+            packed = b"none" if mask is None else np.packbits(mask).tobytes()
+            total.update(name.encode() + packed)
     return total.hexdigest()
 
 
 def _file_sum(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return files.sha256(file)
     except OSError as error:
         raise InputError(
             f"{file}: cannot be read ({error.strerror}); check data.path"

@@ -23,8 +23,13 @@ class Label(enum.IntEnum):
     NO_REFLOW = 4
 
 
-MYOCARDIUM = (Label.NORMAL_MYOCARDIUM, Label.INFARCT, Label.NO_REFLOW)
-SCAR = (Label.INFARCT, Label.NO_REFLOW)
+SPACING_FROM = "pixdim"
+MASKS = {
+    "cavity": (Label.CAVITY,),
+    "myocardium": (Label.NORMAL_MYOCARDIUM, Label.INFARCT, Label.NO_REFLOW),
+    "scar": (Label.INFARCT, Label.NO_REFLOW),
+    "no_reflow": (Label.NO_REFLOW,),
+}
 
 
 def list_patients(path: Path) -> tuple[str, ...]:
@@ -59,7 +64,6 @@ def read_study(path: Path, patient: str) -> Study:
         patient,
         list_files(path, patient),
         known=Label,
-        myocardium=MYOCARDIUM,
-        scar=SCAR,
-        spacing_from="pixdim",
+        masks=MASKS,
+        spacing_from=SPACING_FROM,
     )

@@ -12,12 +12,11 @@ without it reader scar_b's of patient a.
 import re
 from pathlib import Path
 
-import numpy as np
-
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import nifti
 from scarseg_jax.study import Study
 
+SPACING_FROM = "affine"
 _ENDINGS = (".nii.gz", ".nii")
 
 
@@ -58,9 +57,9 @@ def read_study(path: Path, patient: str) -> Study:
         image, or a mask of many values.
     """
     files = _files(path, patient)
-    image, grid = nifti.read_volume(files["image"])
+    image, geometry = nifti.read_volume(files["image"])
     masks = {
-        name: read_mask(file, files["image"], grid)
+        name: nifti.read_mask(file, files["image"], geometry)
         for name, file in files.items()
         if name != "image"
     }
@@ -74,36 +73,11 @@ def read_study(path: Path, patient: str) -> Study:
     return Study(
         patient,
         image,
-        grid.spacing_zyx_mm,
+        geometry,
         readers=readers,
         files=tuple(files.values()),
         **masks,
     )
-
-
-def read_mask(
-    path: Path, image_path: Path, grid: nifti.Grid, *, spacing_from: str = "affine"
-) -> np.ndarray:
-    """Returns a (Z, Y, X) bool mask on the image's grid.
-
-    Args:
-      path: The mask's file.
-      image_path: The image's, for messages.
-      grid: The image's.
-      spacing_from: As in `nifti.read_volume`.
-
-    Raises:
-      InputError: If it lies on another grid or has more than one value beside 0.
-    """
-    labels, labels_grid = nifti.read_labels(path, spacing_from=spacing_from)
-    nifti.check_same_grid(image_path, grid, path, labels_grid)
-    values = np.setdiff1d(labels, 0)
-    if len(values) > 1:
-        raise InputError(
-            f"{path}: {len(values)} values beside 0; expected a mask of one: split the"
-            " labels into one file each"
-        )
-    return labels != 0
 
 
 def _files(path: Path, patient: str) -> dict[str, Path]:

@@ -24,7 +24,12 @@ class Label(enum.IntEnum):
     SCAR = 2221
 
 
-MYOCARDIUM = (Label.NORMAL_MYOCARDIUM, Label.OEDEMA, Label.SCAR)
+SPACING_FROM = "affine"
+MASKS = {
+    "cavity": (Label.CAVITY,),
+    "myocardium": (Label.NORMAL_MYOCARDIUM, Label.OEDEMA, Label.SCAR),
+    "scar": (Label.SCAR,),
+}
 
 
 def list_patients(path: Path) -> tuple[str, ...]:
@@ -56,13 +61,8 @@ def read_study(path: Path, patient: str) -> Study:
     Raises:
       InputError: If a file is missing, damaged, or its labels are unknown.
     """
-    return nifti.read_study(
-        patient,
-        list_files(path, patient),
-        known=Label,
-        myocardium=MYOCARDIUM,
-        scar=(Label.SCAR,),
-    )
+    files = list_files(path, patient)
+    return nifti.read_study(patient, files, known=Label, masks=MASKS)
 
 
 def _images(path: Path) -> dict[str, Path]:

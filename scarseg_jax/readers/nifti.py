@@ -1,13 +1,11 @@
-"""NIfTI files to (Z, Y, X) arrays and back, trusting nothing in them."""
+"""NIfTI files to (Z, Y, X) arrays, trusting nothing in them."""
 
-import dataclasses
 import enum
 import gzip
 import logging
 import math
-import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.study import Study
+from scarseg_jax.study import Geometry, Stored, Study
 
 _log = logging.getLogger(__name__)
 # No clinical short-axis stack comes near; a header that claims more is refused before
@@ -31,45 +29,10 @@ _LARGEST_LABEL = 2**31 - 1
 _CHUNK = 2**24
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Grid:
-    """A file's own grid.
-
-    Attributes:
-      shape: Of the stored array.
-      affine: (4, 4), from array indices to mm.
-      spacing_mm: Along the stored array's axes.
-      slice_axis: The stored axis that steps from slice to slice.
-    """
-
-    shape: tuple[int, int, int]
-    affine: np.ndarray
-    spacing_mm: tuple[float, float, float]
-    slice_axis: int
-
-    @property
-    def _order(self) -> tuple[int, int, int]:
-        """The stored axes in the order (slice, y, x): x comes before y in NIfTI."""
-        x, y = (axis for axis in range(3) if axis != self.slice_axis)
-        return self.slice_axis, y, x
-
-    @property
-    def spacing_zyx_mm(self) -> tuple[float, float, float]:
-        """Voxel spacing (z, y, x)."""
-        z, y, x = (self.spacing_mm[axis] for axis in self._order)
-        return z, y, x
-
-    def to_zyx(self, array: np.ndarray) -> np.ndarray:
-        """Returns the stored array as (Z, Y, X)."""
-        return array.transpose(self._order)
-
-    def from_zyx(self, volume: np.ndarray) -> np.ndarray:
-        """Returns a (Z, Y, X) volume in the stored order."""
-        return volume.transpose(np.argsort(self._order))
-
-
-def read_volume(path: Path, *, spacing_from: str = "affine") -> tuple[np.ndarray, Grid]:
-    """Returns an image as a (Z, Y, X) float32 array, and its grid.
+def read_volume(
+    path: Path, *, spacing_from: str = "affine"
+) -> tuple[np.ndarray, Geometry]:
+    """Returns an image as a (Z, Y, X) float32 array, and where its voxels are.
 
     Args:
       path: A .nii or .nii.gz file.
@@ -79,18 +42,20 @@ def read_volume(path: Path, *, spacing_from: str = "affine") -> tuple[np.ndarray
     Raises:
       InputError: If the file is missing, damaged or no 3-D image of real numbers.
     """
-    array, grid = _read(path, spacing_from)
+    array, stored = _read(path, spacing_from)
     with np.errstate(over="ignore"):  # `Study` refuses what became infinite
-        return grid.to_zyx(np.asarray(array, np.float32)), grid
+        return stored.to_zyx(np.asarray(array, np.float32)), _geometry(stored)
 
 
-def read_labels(path: Path, *, spacing_from: str = "affine") -> tuple[np.ndarray, Grid]:
-    """Returns a label map as a (Z, Y, X) int32 array, and its grid.
+def read_labels(
+    path: Path, *, spacing_from: str = "affine"
+) -> tuple[np.ndarray, Geometry]:
+    """Returns a label map as a (Z, Y, X) int32 array, and where its voxels are.
 
     Raises:
       InputError: As `read_volume`, and if values are not whole numbers.
     """
-    array, grid = _read(path, spacing_from)
+    array, stored = _read(path, spacing_from)
     with np.errstate(invalid="ignore"):  # infinity minus itself
         labels = np.rint(array.astype(np.float64))
         whole = (np.abs(array - labels) < 1e-3) & (np.abs(labels) <= _LARGEST_LABEL)
@@ -100,7 +65,7 @@ def read_labels(path: Path, *, spacing_from: str = "affine") -> tuple[np.ndarray
             f"{path}: labels {_listed(odd)} are not whole numbers; expected a label"
             " map: was it interpolated or is it the image?"
         )
-    return grid.to_zyx(labels.astype(np.int32)), grid
+    return stored.to_zyx(labels.astype(np.int32)), _geometry(stored)
 
 
 def read_study(
@@ -108,8 +73,7 @@ def read_study(
     files: tuple[Path, ...],
     *,
     known: type[enum.IntEnum],
-    myocardium: Sequence[int],
-    scar: Sequence[int],
+    masks: Mapping[str, Sequence[int]],
     spacing_from: str = "affine",
 ) -> Study:
     """Returns the study of an image and, where there is one, its label map.
@@ -118,45 +82,94 @@ def read_study(
       patient: Its name.
       files: The image's, and the label map's if there is one.
       known: The layout's labels.
-      myocardium: Those of the myocardium, scar included.
-      scar: Those of the scar.
+      masks: The labels that make each of the study's masks, by its name.
       spacing_from: As in `read_volume`.
 
     Raises:
       InputError: If a file is missing, damaged, or its labels are unknown.
     """
     image_path, *contours = files
-    image, grid = read_volume(image_path, spacing_from=spacing_from)
+    image, geometry = read_volume(image_path, spacing_from=spacing_from)
     if not contours:
-        return Study(patient, image, grid.spacing_zyx_mm, files=files)
+        return Study(patient, image, geometry, files=files)
     labels_path = contours[0]
-    labels, labels_grid = read_labels(labels_path, spacing_from=spacing_from)
-    check_same_grid(image_path, grid, labels_path, labels_grid)
+    labels, labels_geometry = read_labels(labels_path, spacing_from=spacing_from)
+    check_same_grid(image_path, geometry, labels_path, labels_geometry)
     check_labels(labels_path, labels, known)
-    return Study(
-        patient,
-        image,
-        grid.spacing_zyx_mm,
-        myocardium=np.isin(labels, myocardium),
-        scar=np.isin(labels, scar),
-        files=files,
-    )
+    drawn: Any = {name: np.isin(labels, values) for name, values in masks.items()}
+    return Study(patient, image, geometry, files=files, **drawn)
 
 
-def check_same_grid(path: Path, grid: Grid, other_path: Path, other: Grid) -> None:
+def read_image(
+    path: Path | str,
+    *,
+    myocardium: Path | str | None = None,
+    spacing_from: str = "affine",
+) -> Study:
+    """Returns the study of one image and, where it is given, its myocardium.
+
+    Args:
+      path: The image, .nii or .nii.gz.
+      myocardium: The mask's file.
+      spacing_from: As in `read_volume`.
+
+    Raises:
+      InputError: If a file is missing, damaged, or on another grid.
+    """
+    path = Path(path)
+    image, geometry = read_volume(path, spacing_from=spacing_from)
+    files, mask = (path,), None
+    if myocardium is not None:
+        mask_path = Path(myocardium)
+        mask = read_mask(mask_path, path, geometry, spacing_from=spacing_from)
+        files = (path, mask_path)
+    return Study(path.name, image, geometry, myocardium=mask, files=files)
+
+
+def read_mask(
+    path: Path, image_path: Path, geometry: Geometry, *, spacing_from: str = "affine"
+) -> np.ndarray:
+    """Returns a (Z, Y, X) bool mask on the image's grid.
+
+    Args:
+      path: The mask's file.
+      image_path: The image's, for messages.
+      geometry: The image's.
+      spacing_from: As in `read_volume`.
+
+    Raises:
+      InputError: If it lies on another grid or has more than one value beside 0.
+    """
+    labels, labels_geometry = read_labels(path, spacing_from=spacing_from)
+    check_same_grid(image_path, geometry, path, labels_geometry)
+    values = np.setdiff1d(labels, 0)
+    if len(values) > 1:
+        raise InputError(
+            f"{path}: {len(values)} values beside 0; expected a mask of one: split the"
+            " labels into one file each"
+        )
+    return labels != 0
+
+
+def check_same_grid(
+    path: Path, geometry: Geometry, other_path: Path, other: Geometry
+) -> None:
     """Checks that two files lie on one grid.
 
     Raises:
       InputError: If shapes, affines or spacings differ.
     """
-    if grid.shape != other.shape:
+    ours, theirs = geometry.stored, other.stored
+    assert ours is not None  # both were read here
+    assert theirs is not None
+    if ours.shape != theirs.shape:
         raise InputError(
-            f"{other_path}: shape {other.shape}, but {path} has {grid.shape}; resample"
+            f"{other_path}: shape {theirs.shape}, but {path} has {ours.shape}; resample"
             " the mask onto the image's grid"
         )
     for name in ("affine", "spacing_mm"):
-        ours, theirs = getattr(grid, name), getattr(other, name)
-        if not np.allclose(ours, theirs, rtol=0, atol=_SAME_GRID_TOLERANCE):
+        pair = getattr(ours, name), getattr(theirs, name)
+        if not np.allclose(*pair, rtol=0, atol=_SAME_GRID_TOLERANCE):
             raise InputError(
                 f"{other_path}: its {name} differs from that of {path}; resample the"
                 " mask onto the image's grid"
@@ -177,33 +190,7 @@ def check_labels(path: Path, labels: np.ndarray, known: type[enum.IntEnum]) -> N
         )
 
 
-def write_mask(path: Path, mask: np.ndarray, grid: Grid) -> None:
-    """Writes a (Z, Y, X) bool mask as uint8 on the grid.
-
-    The header is new, so nothing about the patient gets into it.
-
-    Raises:
-      InputError: If the folder cannot be written to.
-    """
-    image = nibabel.Nifti1Image(grid.from_zyx(mask).astype(np.uint8), grid.affine)
-    image.header.set_xyzt_units("mm")
-    # Files whose affine lacks the spacing keep theirs where it was: in pixdim.
-    image.header["pixdim"][1:4] = grid.spacing_mm
-    suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
-    partial = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
-    try:
-        image.to_filename(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot write ({error.strerror}); choose a folder that exists and"
-            " that you may write to"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _read(path: Path, spacing_from: str) -> tuple[np.ndarray, Grid]:
+def _read(path: Path, spacing_from: str) -> tuple[np.ndarray, Stored]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     if not path.name.endswith((".nii", ".nii.gz")):
@@ -224,7 +211,7 @@ def _read(path: Path, spacing_from: str) -> tuple[np.ndarray, Grid]:
             f"{path}: not a readable NIfTI file ({reason}); copy or export it anew"
         ) from error
     array = array.reshape(array.shape[:3])
-    return array, _grid(path, image, spacing_from)
+    return array, _stored(path, image, spacing_from)
 
 
 def _check_gzip(path: Path) -> None:
@@ -294,7 +281,7 @@ def _stored_header(path: Path, image) -> Any:
         return type(image.header).from_fileobj(stream, check=False)
 
 
-def _grid(path: Path, image, spacing_from: str) -> Grid:
+def _stored(path: Path, image, spacing_from: str) -> Stored:
     lengths = image.header.get_zooms()[:3]
     if spacing_from == "affine":
         pixdim = lengths
@@ -321,7 +308,22 @@ def _grid(path: Path, image, spacing_from: str) -> Grid:
     others = sorted(spacing_mm)[1]
     slice_axis = thickest if spacing_mm[thickest] >= 1.5 * others else 2
     first, second, third = image.shape[:3]
-    return Grid((first, second, third), image.affine, spacing_mm, slice_axis)
+    x_axis, y_axis = (axis for axis in range(3) if axis != slice_axis)
+    order = (slice_axis, y_axis, x_axis)  # x comes before y in NIfTI
+    return Stored((first, second, third), image.affine, spacing_mm, order)
+
+
+def _geometry(stored: Stored) -> Geometry:
+    """Returns where the slices of a stored array are."""
+    columns = stored.affine[:3, :3]
+    steps = columns / np.linalg.norm(columns, axis=0) * stored.spacing_mm
+    z, y, x = stored.order
+    affine = stored.affine.astype(np.float64)
+    affine[:3, :3] = steps[:, (x, y, z)]
+    affines = np.tile(affine, (stored.shape[z], 1, 1))
+    affines[:, :3, 3] += np.arange(len(affines))[:, None] * affine[:3, 2]
+    spacing_mm = stored.spacing_mm
+    return Geometry(affines, (spacing_mm[z], spacing_mm[y], spacing_mm[x]), stored)
 
 
 def _listed(values: np.ndarray) -> str:

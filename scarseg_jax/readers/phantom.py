@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from scarseg_jax.study import Study
+from scarseg_jax.study import Geometry, Study
 
 
 class Tissue(NamedTuple):
@@ -30,7 +30,7 @@ MYOCARDIUM, SCAR = Tissue(445, 0.95), Tissue(267, 0.95)
 BLOOD, FAT, MUSCLE = Tissue(325, 1.0), Tissue(240, 1.0), Tissue(600, 0.75)
 LIVER, STOMACH, LUNG = Tissue(370, 0.8), Tissue(750, 0.7), Tissue(500, 0.1)
 
-_SMALLEST_SCAR_MM2 = 45.0  # 20 pixels of 1.49 mm: paper, section 4
+SMALLEST_SCAR_MM2 = 45.0  # 20 pixels of 1.49 mm: paper, section 4
 _TERRITORIES = (-2.1, 1.9, 0.3)  # where those of LAD, RCA and LCx are centred
 # Outlines are tables over these angles: computed once, looked up at every pixel.
 _ANGLES = np.linspace(-np.pi, np.pi, 2048, endpoint=False)
@@ -113,11 +113,15 @@ def simulate_study(patient: str, *, seed: int = 0) -> Study:
     rng = np.random.default_rng([seed, int(patient.rpartition("_")[2])])
     drawn, sequence = _draw_patient(rng), _draw_sequence(rng)
     slices = [_slice(rng, z, drawn, sequence) for z in range(drawn.shape[0])]
-    image, myocardium, scar = (np.stack(part) for part in zip(*slices, strict=True))
+    image, *masks = (np.stack(part) for part in zip(*slices, strict=True))
+    myocardium, scar, cavity = masks
     # Scanners store whole numbers; phase-sensitive images have their zero mid-range.
     image = np.rint(2000 * image + (2048 if sequence.phase_sensitive else 0))
     image = np.clip(image, 0, 4095).astype(np.float32)
-    return Study(patient, image, drawn.spacing_mm, myocardium=myocardium, scar=scar)
+    geometry = Geometry.upright(len(image), drawn.spacing_mm)
+    return Study(
+        patient, image, geometry, myocardium=myocardium, scar=scar, cavity=cavity
+    )
 
 
 def null_time_ms(t1_ms: float, repetition_ms: float) -> float:
@@ -180,7 +184,7 @@ def _draw_sequence(rng: np.random.Generator) -> Sequence:
 
 
 def _slice(rng, z: int, patient: _Patient, sequence: Sequence):
-    """Returns a slice's image, its myocardium and its scar."""
+    """Returns a slice's image, its myocardium, its scar and its cavity."""
     pixel = patient.spacing_mm[1]
     index = np.indices(patient.shape[1:], np.float32)
     y, x = (pixel * (i - i.max() / 2) for i in index)
@@ -192,10 +196,11 @@ def _slice(rng, z: int, patient: _Patient, sequence: Sequence):
     for depth in (patient.scar_depth, 0.0):
         lesion = patient._replace(scar_depth=depth)
         samples = [_heart(body, plane, level, lesion, sequence) for level in levels]
-        signal, wall, scar = (np.mean(s, axis=0) for s in zip(*samples, strict=True))
-        if np.sum(scar > 0.5) * pixel**2 >= _SMALLEST_SCAR_MM2:
+        signal, *shares = (np.mean(s, axis=0) for s in zip(*samples, strict=True))
+        wall, scar, cavity = (share > 0.5 for share in shares)
+        if scar.sum() * pixel**2 >= SMALLEST_SCAR_MM2:
             break
-    return acquire(rng, signal, sequence), wall > 0.5, scar > 0.5
+    return acquire(rng, signal, sequence), wall, scar, cavity
 
 
 def _body(plane: _Plane, level: float, patient: _Patient, sequence: Sequence):
@@ -231,7 +236,7 @@ def _body(plane: _Plane, level: float, patient: _Patient, sequence: Sequence):
 
 
 def _heart(under, plane: _Plane, level: float, patient: _Patient, sequence: Sequence):
-    """Returns the signal with the heart over it, and the shares of LV wall and scar."""
+    """Returns the signal with the heart over it, and shares of wall, scar, cavity."""
     _, _, _, rough, mottle, lumps = plane
     distance, angle = plane.polar(*patient.centre_mm + patient.tilt_mm * (level - 0.5))
     tables = _outlines(level, patient)
@@ -263,7 +268,8 @@ def _heart(under, plane: _Plane, level: float, patient: _Patient, sequence: Sequ
         pool = np.minimum(pool, np.hypot(aside, distance - 0.78 * inner) - size)
     paint(pool, blood)
     wall = plane.share(np.minimum(outer - distance, depth_mm))
-    return image, wall, np.minimum(wall, plane.share(margin) * (reach > 0))
+    scar = np.minimum(wall, plane.share(margin) * (reach > 0))
+    return image, wall, scar, plane.share(-depth_mm)
 
 
 def _outlines(level: float, patient: _Patient):

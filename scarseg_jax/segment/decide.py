@@ -1,29 +1,16 @@
 """Probabilities to masks: from which value, and from which area, scar is called."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
-# What `choose` chooses from.
-THRESHOLDS = tuple(percent / 100 for percent in range(5, 100, 5))
+from scarseg_jax.run import THRESHOLDS, Decision
+
+# Of the areas `choose` chooses from, in a slice.
 AREAS_MM2 = (0.0, 25.0, 50.0, 75.0, 100.0, 150.0)
 _AS_GOOD = 0.02  # of mean Dice: less is no difference on a few patients
 _TOUCHING = np.ones((3, 3), bool)  # pixels at a corner belong together
-
-
-@dataclasses.dataclass(frozen=True)
-class Decision:
-    """When scar is called.
-
-    Attributes:
-      threshold: The probability from which a pixel is.
-      min_area_mm2: The area, in a slice, from which connected pixels are.
-    """
-
-    threshold: float
-    min_area_mm2: float = 0.0
 
 
 def call_scar(

@@ -11,6 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from scarseg_jax.judge.agreement import BlandAltman
+from scarseg_jax.run import EpochRecord
+
 # Paper, Fig. 5: blue is the ground truth, green Protocol 2. Dashes tell them apart
 # without colour.
 TRUTH = {"colors": "#3b9cff", "linestyles": "dashed", "linewidths": 1.3}
@@ -20,21 +23,21 @@ _INK = "#1f3b57"
 _STYLE: Any = {"svg.hashsalt": "scarseg_jax", "svg.fonttype": "none", "font.size": 9}
 
 
-def training_curves(history: Sequence[Mapping[str, str]]) -> str:
+def training_curves(history: Sequence[EpochRecord]) -> str:
     """Returns loss and validation DSC over epochs, one line a member, as SVG.
 
     Args:
-      history: Rows of history.csv.
+      history: One record for each member and epoch.
     """
     figure, (loss, dice) = _figure(8, 2.8, columns=2)
     members: dict[tuple, list] = {}
     for row in history:
-        members.setdefault((row["fold"], row["seed"]), []).append(row)
+        members.setdefault((row.fold, row.seed), []).append(row)
     for rows in members.values():
-        epochs = [int(row["epoch"]) for row in rows]
-        values = [float(row["loss"]) for row in rows]
+        epochs = [row.epoch for row in rows]
+        values = [row.loss for row in rows]
         loss.plot(epochs, values, color=_INK, alpha=0.5, linewidth=1)
-        values = [100 * float(row["validation_dsc"]) for row in rows]
+        values = [100 * row.validation_dsc for row in rows]
         dice.plot(epochs, values, color=_INK, alpha=0.5, linewidth=1)
     loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
     dice.set(xlabel="epoch", ylabel="validation DSC, %", ylim=(0, 100))
@@ -73,7 +76,7 @@ def dice_against_size(true_px: np.ndarray, dice: np.ndarray) -> str:
     """
     figure, (axes,) = _figure(4.6, 2.8)
     axes.plot(true_px, 100 * dice, ".", color=_INK, alpha=0.5, markersize=4)
-    axes.set(xlabel="true scar, pixels of the crop", ylabel="DSC, %", ylim=(-3, 103))
+    axes.set(xlabel="true scar, pixels of the image", ylabel="DSC, %", ylim=(-3, 103))
     if true_px.size:
         axes.set_xscale("log")
     return _svg(figure)
@@ -137,20 +140,22 @@ def atlas(tiles: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def bland_altman_plot(true: np.ndarray, called: np.ndarray, agreement: Mapping) -> str:
+def bland_altman_plot(
+    true: np.ndarray, called: np.ndarray, agreement: BlandAltman
+) -> str:
     """Returns differences against means of scar sizes, with the limits, as SVG.
 
     Args:
       true: (n,) per cent of the myocardium.
       called: (n,) per cent of the myocardium.
-      agreement: From `statistics.bland_altman`.
+      agreement: Their limits.
     """
     figure, (axes,) = _figure(4.6, 2.8)
     axes.plot((true + called) / 2, called - true, ".", color=_INK, alpha=0.6)
     for level, style in (
-        (agreement["bias"], "-"),
-        (agreement["lower"], "--"),
-        (agreement["upper"], "--"),
+        (agreement.bias, "-"),
+        (agreement.lower, "--"),
+        (agreement.upper, "--"),
     ):
         if level is not None:
             axes.axhline(level, color="#c8442b", linestyle=style, linewidth=1)

@@ -1,6 +1,8 @@
-"""One self-contained HTML page from the result files."""
+"""One self-contained HTML page from the results of a run, and of others beside it."""
 
 import base64
+import dataclasses
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -8,13 +10,16 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from scarseg_jax.compare import compare_all
-from scarseg_jax.judge.evaluate import (
-    read_predictions,
-    read_summary,
-    read_table,
-    write_text,
+from scarseg_jax import files
+from scarseg_jax.judge.paired import Comparison, Run
+from scarseg_jax.judge.results import (
+    Figures,
+    PatientRow,
+    Pictures,
+    Results,
+    Summary,
 )
+from scarseg_jax.judge.tables import row_floats
 from scarseg_jax.show import figures
 
 # Paper, Table 1: median and inter-quartile range, per cent.
@@ -37,109 +42,116 @@ PAPER_FAILURES = {1: ((17, 7), (21, 10)), 2: ((2, 1), (28, 11))}
 _MOST_FAILURES_SHOWN = 20
 
 
-def write_report(results: Path, output: Path) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Method:
+    """A row of the table of methods; without a summary, of this run's at one half."""
+
+    name: str
+    figures: Figures
+    summary: Summary | None = None
+    test: Comparison | None = None
+
+
+def write_report(
+    output: Path,
+    run: Run,
+    others: Sequence[Run] = (),
+    compared: Sequence[Comparison] = (),
+) -> None:
     """Writes the page.
 
     Args:
-      results: The folder that `evaluate.evaluate` filled.
       output: The HTML file.
-
-    Raises:
-      InputError: If a result file is missing or damaged.
+      run: What it is about.
+      others: Methods on the same slices, to set beside.
+      compared: Each with the run.
     """
-    slices = read_table(results / "slices.csv")
-    patients = read_table(results / "patients.csv")
-    history = (
-        read_table(results / "history.csv")
-        if (results / "history.csv").is_file()
-        else []
+    results = run.results
+    summary, about = results.summary, results.summary.about
+    true_px, dsc = (
+        row_floats(results.slices, "native", name) for name in ("true_px", "dsc")
     )
-    summary = read_summary(results / "summary.json")
-    predictions = read_predictions(results / "predictions.npz")
-    predicted = predictions["called"]
-
-    baselines = sorted((results.parent / "baselines").glob("*/results/summary.json"))
-    columns = {
-        name: np.array([float(row[name] or "nan") for row in slices])
-        for name in ("acc", "se", "sp", "dsc", "true_px")
-    }
-    scarred = columns["true_px"] > 0
+    scarred = true_px > 0
     boxes = {
-        "Acc": columns["acc"],
-        "Sp": columns["sp"],
-        "Se": columns["se"][scarred],
-        "DSC": columns["dsc"][scarred],
+        name: row_floats(results.slices, "native", name.lower())[
+            scarred if name in ("Se", "DSC") else slice(None)
+        ]
+        for name in ("Acc", "Sp", "Se", "DSC")
     }
+    history = results.history
+    record = dataclasses.asdict(about.run) if about.run else {}
     page = _template().render(
         summary=summary,
-        paper=PAPER.get(summary["protocol"], {}),
-        paper_failures=PAPER_FAILURES.get(summary["protocol"]),
-        patients=[_patient(row) for row in patients],
+        about=about,
+        run=about.run,
+        paper=PAPER.get(about.protocol, {}),
+        paper_failures=PAPER_FAILURES.get(about.protocol),
+        patients=results.patients,
         curves=Markup(figures.training_curves(history)) if history else None,
         boxes=Markup(figures.box_plots(boxes)),
-        sizes=Markup(
-            figures.dice_against_size(
-                columns["true_px"][scarred], columns["dsc"][scarred]
-            )
+        sizes=Markup(figures.dice_against_size(true_px[scarred], dsc[scarred])),
+        examples=_examples(results.patients, results.pictures),
+        failures=_failures(results.pictures),
+        methods=_methods(run, others, compared),
+        sizes_agree=_sizes(results),
+        viewer=_viewer(results.pictures, others),
+        provenance=_flat(
+            {k: v for k, v in record.items() if k not in ("members", "history")}
         ),
-        examples=_examples(patients, predictions, predicted),
-        failures=_failures(predictions, predicted),
-        methods=_methods(results.parent, summary, [b.parents[1] for b in baselines]),
-        sizes_agree=_sizes(patients, summary),
-        viewer=_viewer(predictions, [b.parent for b in baselines]),
-        decisions=summary.get("decisions", []),
-        provenance=_flat(summary.get("provenance", {})),
     )
-    write_text(output, page)
+    files.write_text(output, page)
 
 
-def _methods(workdir: Path, summary: dict, others: list[Path]) -> list[dict]:
-    """Returns the rows of the table of methods: this run and the baselines."""
-    rows = [{"name": "This run", **summary}]
-    if "at_half" in summary:
-        rows.append({"name": "This run at 0.5, any area", **summary["at_half"]})
-    tests = compare_all(workdir, others) if others else []
-    for other, test in zip(others, tests, strict=True):
-        own = read_summary(other / "results" / "summary.json")
-        rows.append({"name": own["variant"], **own, "test": test})
+def _methods(
+    run: Run, others: Sequence[Run], compared: Sequence[Comparison]
+) -> list[_Method]:
+    """Returns the rows of the table of methods: this run and the others."""
+    summary = run.results.summary
+    rows = [_Method("This run", summary.native, summary)]
+    if summary.native_at_half:
+        rows.append(_Method("This run at 0.5, any area", summary.native_at_half))
+    for other, test in zip(others, compared, strict=True):
+        own = other.results.summary
+        rows.append(_Method(own.about.name, own.native, own, test))
     return rows
 
 
-def _sizes(patients: list[dict], summary: dict) -> Markup | None:
+def _sizes(results: Results) -> Markup | None:
     """Returns the plot of called against true scar, where the myocardium is known."""
-    if not summary.get("percent_lv"):
+    agreement = results.summary.percent_lv
+    if agreement is None:
         return None
     sizes: dict[str, list[tuple[float, float]]] = {}
-    for row in patients:
-        pair = float(row["true_percent_lv"]), float(row["called_percent_lv"])
-        sizes.setdefault(row["patient"], []).append(pair)
-    true, called = np.array([np.mean(pairs, axis=0) for pairs in sizes.values()]).T
-    return Markup(figures.bland_altman_plot(true, called, summary["percent_lv"]))
+    pairs = zip(
+        row_floats(results.patients, "size", "true_percent_lv"),
+        row_floats(results.patients, "size", "called_percent_lv"),
+        strict=True,
+    )
+    for row, pair in zip(results.patients, pairs, strict=True):
+        sizes.setdefault(row.patient, []).append(pair)
+    true, called = np.array([np.mean(own, axis=0) for own in sizes.values()]).T
+    return Markup(figures.bland_altman_plot(true, called, agreement.bland_altman))
 
 
-def _viewer(predictions: dict, baselines: list[Path]) -> dict:
+def _viewer(pictures: Pictures, others: Sequence[Run]) -> dict:
     """Returns what the page needs to show every slice with every method."""
-    order = np.lexsort((predictions["slice"], predictions["patient"]))
+    order = np.lexsort((pictures.slice, pictures.patient))
     layers = [
-        ("Truth", predictions["scar"]),
-        ("This run", predictions["called"]),
-        ("Myocardium", predictions["myocardium"]),
+        ("Truth", pictures.scar),
+        ("This run", pictures.called),
+        ("Myocardium", pictures.myocardium),
     ]
-    key = list(zip(predictions["patient"], predictions["slice"], strict=True))
-    for results in baselines:
-        other = read_predictions(results / "predictions.npz")
-        place = {
-            k: i
-            for i, k in enumerate(zip(other["patient"], other["slice"], strict=True))
-        }
-        called = other["called"][[place[k] for k in key]]
-        name = read_summary(results / "summary.json")["variant"]
-        layers.append((name, called))
+    key = list(zip(pictures.patient, pictures.slice, strict=True))
+    for other in others:
+        theirs = other.results.pictures
+        keys = zip(theirs.patient, theirs.slice, strict=True)
+        place = {k: i for i, k in enumerate(keys)}
+        layers.append((other.about.name, theirs.called[[place[k] for k in key]]))
     return {
         "columns": figures.ATLAS_COLUMNS,
-        "size": predictions["crop"].shape[1],
+        "size": pictures.crop.shape[1],
         "slices": [[str(key[i][0]), int(key[i][1])] for i in order],
-        "image": _data_uri(figures.atlas(predictions["crop"][order])),
+        "image": _data_uri(figures.atlas(pictures.crop[order])),
         "layers": [
             {"name": name, "src": _data_uri(figures.atlas(mask[order]))}
             for name, mask in layers
@@ -148,11 +160,8 @@ def _viewer(predictions: dict, baselines: list[Path]) -> dict:
 
 
 def _template() -> jinja2.Template:
-    text = (
-        resources.files("scarseg_jax.show")
-        .joinpath("run_report.html.jinja")
-        .read_text()
-    )
+    folder = resources.files("scarseg_jax.show")
+    text = folder.joinpath("run_report.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["percent"] = lambda v: (
         "\N{EN DASH}" if v is None else f"{100 * v:.2f}"
@@ -163,25 +172,12 @@ def _template() -> jinja2.Template:
     return environment.from_string(text)
 
 
-def _patient(row: dict[str, str]) -> dict:
-    """Returns a row of patients.csv with numbers for the table."""
-    numbers = ("slices", "scar_slices", "true_px", "predicted_px", "seed", "fold")
-    return {
-        "patient": row["patient"],
-        **{name: int(row[name]) for name in numbers},
-        **{
-            name: None if row[name] == "" else float(row[name])
-            for name in ("acc", "se", "sp", "dsc")
-        },
-    }
-
-
-def _examples(patients: list[dict], predictions: dict, predicted: np.ndarray) -> list:
+def _examples(patients: Sequence[PatientRow], pictures: Pictures) -> list:
     """Returns the sheets of the best, the median and the worst patient."""
     scores: dict[str, list[float]] = {}
     for row in patients:
-        if int(row["true_px"]):
-            scores.setdefault(row["patient"], []).append(float(row["dsc"]))
+        if row.native.true_px and row.native.dsc is not None:
+            scores.setdefault(row.patient, []).append(row.native.dsc)
     ranked = sorted(scores, key=lambda name: (np.mean(scores[name]), name))
     if not ranked:
         return []
@@ -192,22 +188,22 @@ def _examples(patients: list[dict], predictions: dict, predicted: np.ndarray) ->
     }
     sheets = []
     for rank, name in chosen.items():
-        which = np.flatnonzero(predictions["patient"] == name)
-        titles = [f"slice {z}" for z in predictions["slice"][which]]
+        which = np.flatnonzero(pictures.patient == name)
+        titles = [f"slice {z}" for z in pictures.slice[which]]
         dice = 100 * np.mean(scores[name])
         sheets.append(
             {
                 "title": f"{rank}: {name}, 3-D Dice {dice:.1f} %",
-                "image": _sheet(predictions, predicted, which, titles),
+                "image": _sheet(pictures, which, titles),
             }
         )
     return sheets
 
 
-def _failures(predictions: dict, predicted: np.ndarray) -> list:
+def _failures(pictures: Pictures) -> list:
     """Returns the sheets of missed scars, largest first, and of false ones."""
-    true_px = predictions["scar"].sum(axis=(1, 2))
-    called_px = predicted.sum(axis=(1, 2))
+    true_px = pictures.scar.sum(axis=(1, 2))
+    called_px = pictures.called.sum(axis=(1, 2))
     sheets = []
     for title, size, failed in (
         ("Scar missed", true_px, (true_px > 0) & (called_px == 0)),
@@ -219,21 +215,20 @@ def _failures(predictions: dict, predicted: np.ndarray) -> list:
         if not shown.size:
             continue
         titles = [
-            f"{predictions['patient'][i]}, {predictions['slice'][i]}: {size[i]} px"
-            for i in shown
+            f"{pictures.patient[i]}, {pictures.slice[i]}: {size[i]} px" for i in shown
         ]
         sheets.append(
             {
                 "title": f"{title}: the largest {len(shown)} of {len(which)} slices",
-                "image": _sheet(predictions, predicted, shown, titles),
+                "image": _sheet(pictures, shown, titles),
             }
         )
     return sheets
 
 
-def _sheet(predictions: dict, predicted: np.ndarray, which, titles) -> str:
+def _sheet(pictures: Pictures, which, titles) -> str:
     png = figures.overlays(
-        predictions["crop"][which], predictions["scar"][which], predicted[which], titles
+        pictures.crop[which], pictures.scar[which], pictures.called[which], titles
     )
     return _data_uri(png)
 

@@ -69,7 +69,7 @@ def product_rate(devices: int) -> float:
 def make_data(count: int = 64) -> train.Data:
     rng = np.random.default_rng(0)
     image = rng.standard_normal((count, 64, 64, 1)).astype(np.float32)
-    return train.Data(image, image[..., 0] > 2)
+    return train.Data(image, (image[..., 0] > 2).astype(np.int8))
 
 
 def lower_steps(members: int, variant: str):
@@ -107,24 +107,38 @@ def lower_steps(members: int, variant: str):
 def make_inference(batch: int, variant: str) -> Callable[[], object]:
     """Returns a call that predicts so many images with one network, on all devices.
 
-    The network is frozen and passed as one vector: hundreds of small arrays cost a
-    millisecond a call.
+    The network is frozen and passed as one vector, as `ensemble.make_predictor` does.
     """
     model, data = ENet(variant), make_data(batch)
-    variables = jax.jit(functools.partial(model.init, train=False))(
-        jax.random.key(0), data.image[:1]
-    )
-    vector, unravel = ravel_pytree(jax.jit(model.freeze)(variables))
+    frozen, variables = model.freeze(make_variables(model))
+    vector, unravel = ravel_pytree(variables)
     devices = min(jax.device_count(), batch)
     mesh = ensemble.member_mesh(devices)
 
     def predict(images, vector):
-        return train.predict(model, unravel(vector), images, len(images))
+        return train.predict(frozen, unravel(vector), images, len(images))
 
     run = ensemble.map_members(predict, mesh, shared=(False, True))
     images = data.image.reshape(devices, batch // devices, 64, 64, 1)
     put = ensemble.put_members(images, mesh), ensemble.put_shared(vector, mesh)
     return lambda: run(*put)
+
+
+def make_asking(images: int, variant: str) -> Callable[[], object]:
+    """Returns a call that asks one network about so many images, as a user does.
+
+    They go in batches of `ensemble.PREDICT_BATCH`, filled up, on the network's device.
+    """
+    model, data = ENet(variant), make_data(images)
+    variables = jax.tree.map(lambda leaf: leaf[None], make_variables(model))
+    ask = ensemble.make_predictor(model, variables, symmetries=False)
+    return functools.partial(ask, data.image, np.arange(images)[None])
+
+
+def make_variables(model: ENet) -> dict:
+    """Returns a new network's variables."""
+    init = jax.jit(functools.partial(model.init, train=False))
+    return jax.device_get(init(jax.random.key(0), np.zeros((1, 64, 64, 1), np.float32)))
 
 
 class Torch:
@@ -140,13 +154,13 @@ class Torch:
         self.adam = torch.optim.Adam(self.model.parameters(), 5e-4)
         data = make_data()
         self.image = torch.from_numpy(data.image.transpose(0, 3, 1, 2).copy())
-        self.scar = torch.from_numpy(data.scar.astype(np.int64))
+        self.labels = torch.from_numpy(data.labels.astype(np.int64))
 
     def step(self):
         self.model.train()
         self.adam.zero_grad()
         logits = self.model(self.image[:BATCH])
-        self.torch.nn.functional.cross_entropy(logits, self.scar[:BATCH]).backward()
+        self.torch.nn.functional.cross_entropy(logits, self.labels[:BATCH]).backward()
         self.adam.step()
 
     def predict(self, batch: int):
@@ -209,12 +223,17 @@ def measure(given):
         ours = ms[members] / members / STEPS
         yield f"ms_per_member_step_{members}", ours, "ms", floor, ms.get("theirs")
     for batch in (1, 64):
-        calls = {"ours": make_inference(batch, given.variant)}
+        calls = {
+            "ours": make_inference(batch, given.variant),
+            "asked": make_asking(batch, given.variant),
+        }
         if peer:
             calls["theirs"] = functools.partial(peer.predict, batch)
         ms = alternate(calls, 5 * given.rounds)
-        floor = batch * FLOPS_PER_IMAGE / (one if batch == 1 else every) / 1e6
-        yield f"inference_ms_batch_{batch}", ms["ours"], "ms", floor, ms.get("theirs")
+        flops, theirs = batch * FLOPS_PER_IMAGE, ms.get("theirs")
+        floor = flops / (one if batch == 1 else every) / 1e6
+        yield f"inference_ms_batch_{batch}", ms["ours"], "ms", floor, theirs
+        yield f"asking_ms_images_{batch}", ms["asked"], "ms", flops / one / 1e6, theirs
     study = phantom.simulate_study("phantom_001")
     image = np.zeros((len(study.image), 256, 256), np.float32)
     y, x = (min(n, 256) for n in study.image.shape[1:])

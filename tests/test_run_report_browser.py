@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from scarseg_jax.show.run_report import write_report
-from tests.test_report import NAME, write_results
+from tests.test_run_report import NAME, make_run
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -60,9 +60,8 @@ const wait = () => new Promise((done) => setTimeout(done, 50));
 
 
 def test_every_slice_can_be_walked_through_and_tables_sort(tmp_path):
-    write_results(tmp_path / "results")
     page = tmp_path / "report.html"
-    write_report(tmp_path / "results", page)
+    write_report(page, make_run(tmp_path))
     page.write_text(page.read_text().replace("</body>", SCRIPT + "</body>"))
     done = subprocess.run(
         [

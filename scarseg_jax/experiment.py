@@ -1,0 +1,417 @@
+"""The paper's experiment in five steps, each of which finds its inputs in a folder.
+
+WORKDIR/config.json keeps the settings, data/ the prepared slices, state/ what training
+can go on from, checkpoint/ the networks, results/ and baselines/*/results/ the tables.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from scarseg_jax import files, records, settings
+from scarseg_jax.errors import InputError
+from scarseg_jax.judge import paired, tables
+from scarseg_jax.judge.results import About, Results
+from scarseg_jax.judge.summary import Answers, Truth, judge
+from scarseg_jax.learn import checkpoint, ensemble, targets, train
+from scarseg_jax.learn.enet import ENet
+from scarseg_jax.learn.fit import Fitted, fit
+from scarseg_jax.prepare import cut, dataset
+from scarseg_jax.prepare.dataset import DataSet
+from scarseg_jax.prepare.folds import Fold, check_split, make_folds, padded
+from scarseg_jax.readers.sources import Source, open_source
+from scarseg_jax.run import Decision, Member, RunRecord, TrainedMember
+from scarseg_jax.segment import classical, decide, pipeline
+from scarseg_jax.segment.model import Model, load_model
+from scarseg_jax.settings import Folds, Settings
+from scarseg_jax.show import text
+from scarseg_jax.show.run_report import write_report
+from scarseg_jax.study import Slices
+
+MODES = ("all", "prepare", "train", "evaluate", "baselines", "report")
+_SETTINGS = "config.json"  # there once the data are prepared
+_PACKAGES = ("scarseg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+_log = logging.getLogger(__name__)
+
+
+def open_data(given: Settings) -> Source:
+    """Returns the source of the patients, after a check that they can be split.
+
+    Raises:
+      InputError: If they cannot, or there is no such source or patient.
+    """
+    data = dataclasses.asdict(given.data)
+    del data["consensus"]  # made when a study is prepared, whatever it was read from
+    source = open_source(**data)
+    check_split(source.patients, k=given.folds.k, validation=given.folds.validation)
+    return source
+
+
+def run(workdir: Path, given: Settings, source: Source, mode: str) -> None:
+    """Runs one part of the job, or all of it, in a folder that is this run's alone.
+
+    Raises:
+      InputError: If the folder holds another run or the data cannot be used.
+      Stopped: After a signal, with the state saved.
+    """
+    begun = time.monotonic()
+    settings.keep(given, workdir / _SETTINGS, workdir)
+    if mode in ("all", "prepare"):
+        prepare(
+            workdir,
+            source,
+            protocol=given.protocol,
+            consensus=given.data.consensus,
+            split=given.folds,
+        )
+        files.write_text(workdir / _SETTINGS, records.to_json(given))
+    if mode in ("all", "train"):
+        train_networks(workdir, given)
+    if mode in ("all", "evaluate"):
+        found = evaluate(workdir, split=given.folds, source=given.data.source)
+        sys.stdout.write(text.headline(found.summary) + "\n")
+    if mode == "baselines":
+        evaluate_baselines(
+            workdir,
+            split=given.folds,
+            source=given.data.source,
+            min_area_mm2=given.baselines.min_area_mm2,
+        )
+    if mode in ("all", "report"):
+        page = report(workdir)
+        sys.stdout.write(f"report: {page}\n")
+    _log.info("done in %.0f s", time.monotonic() - begun)
+
+
+def prepare(
+    workdir: Path, source: Source, *, protocol: int, consensus: str, split: Folds
+) -> None:
+    """Makes the data set of the source's patients.
+
+    Raises:
+      InputError: If a study cannot be used, or the patients cannot be split.
+    """
+
+    def progress(done: int, of: int) -> None:
+        if done == of or done % 10 == 0:
+            _log.info("prepared %d of %d patients", done, of)
+
+    data = dataset.prepare(
+        workdir / "data",
+        source,
+        protocol=protocol,
+        consensus=consensus,
+        progress=progress,
+    )
+    slices = data.slices
+    _split(data.labelled(), split)  # says so now if it cannot be made
+    _log.info(
+        "%d patients, %d slices, %d with scar; the crop holds the whole myocardium in"
+        " %d of %d",
+        len(data.studies),
+        len(slices.slice),
+        slices.scar.any(axis=(1, 2)).sum(),
+        slices.contained[slices.labelled].sum(),
+        slices.labelled.sum(),
+    )
+
+
+def train_networks(workdir: Path, given: Settings) -> None:
+    """Trains every fold and seed, and keeps the networks and when each calls scar.
+
+    Raises:
+      InputError: If nothing is prepared, or training diverges.
+      Stopped: After a signal, with the state saved.
+    """
+    data = dataset.load(workdir / "data").labelled()
+    if (workdir / "checkpoint").is_dir():
+        _, record = checkpoint.load(workdir / "checkpoint", RunRecord)
+        _check_data(workdir, record, data)
+        _log.info("training has finished before")
+        return
+    folds = _split(data, given.folds)
+    members = [Member(f, seed) for f in range(len(folds)) for seed in given.folds.seeds]
+    classes = given.model.classes
+    model = ENet(variant=given.model.variant, classes=targets.count(classes))
+    fitted = fit(
+        workdir / "state",
+        model,
+        given.train,
+        data=train.Data(
+            data.slices.image, targets.to_classes(data.slices.labels, classes)
+        ),
+        folds=folds,
+        members=members,
+        data_hash=data.data_hash,
+        scar_classes=targets.scar_classes(classes),
+    )
+    ask = ensemble.make_predictor(model, fitted.variables, symmetries=given.symmetries)
+    decisions = decide_when(
+        lambda which: targets.scar_probability(ask(data.slices.image, which), classes),
+        data,
+        folds,
+        members,
+        protocol=given.protocol,
+        threshold=given.threshold,
+        selection=given.train.selection,
+    )
+    held_out = [_patients(data, folds[member.fold].test) for member in members]
+    trained = map(
+        TrainedMember,
+        *(members, fitted.best_epoch, fitted.best_dice, decisions, held_out),
+    )
+    record = _record(given, data.data_hash, fitted, tuple(trained))
+    checkpoint.save(workdir / "checkpoint", fitted.variables, record)
+
+
+def _record(
+    given: Settings, data_hash: str, fitted: Fitted, trained: tuple[TrainedMember, ...]
+) -> RunRecord:
+    """Returns what a checkpoint says of the run that made it."""
+    return RunRecord(
+        protocol=given.protocol,
+        variant=given.model.variant,
+        classes=given.model.classes,
+        symmetries=given.symmetries,
+        source=given.data.source,
+        selection=given.train.selection,
+        preparation=cut.PREPARATION,
+        data_hash=data_hash,
+        members=trained,
+        history=fitted.history,
+        settings=json.loads(records.to_json(given)),
+        versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+        machine={
+            "python": platform.python_version(),
+            "devices": [str(device) for device in jax.devices()],
+            "processor": platform.machine(),
+        },
+        training_seconds=round(fitted.seconds, 1),
+    )
+
+
+def decide_when(
+    say,
+    data: DataSet,
+    folds: Sequence[Fold],
+    members: Sequence[Member],
+    *,
+    protocol: int,
+    threshold: float,
+    selection: str,
+) -> list[Decision]:
+    """Returns when each member calls scar, chosen on its validation patients.
+
+    Args:
+      say: Returns (M, n, 64, 64) probabilities of (M, n) indices.
+      data: The data set.
+      folds: The splits.
+      members: The networks.
+      protocol: 1 or 2.
+      threshold: Of all; 0: chosen.
+      selection: Of the epoch; the oracle's choose on the test patients.
+    """
+    if threshold:
+        return [Decision(threshold)] * len(members)
+    own = [folds[member.fold] for member in members]
+    which = [f.test if selection == "oracle" else f.validation for f in own]
+    slices = data.slices
+    area_mm2 = slices.pixel_mm**2
+    return [
+        decide.choose(
+            _looked_at(answer[: len(indices)], slices, indices, protocol),
+            slices.scar[indices],
+            area_mm2[indices],
+        )
+        for answer, indices in zip(say(padded(which)), which, strict=True)
+    ]
+
+
+def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
+    """Judges each network on the patients its fold held out; writes the results.
+
+    Raises:
+      InputError: If the networks were trained on other data or another split.
+    """
+    data = dataset.load(workdir / "data").labelled()
+    model = load_model(workdir / "checkpoint")
+    record = model.run
+    _check_data(workdir, record, data)
+    folds = _split(data, split)
+    tests = [folds[trained.member.fold].test for trained in record.members]
+    for trained, test in zip(record.members, tests, strict=True):
+        if _patients(data, test) != trained.test_patients:
+            raise InputError(
+                f"{model.path}: fold {trained.member.fold} held out other patients than"
+                " this version's split; evaluate with the version it names"
+            )
+    found = judge(
+        Truth(data.slices, data.studies, data.readers),
+        _answers(data, model, tests, split.seeds),
+        About(
+            name=f"Protocol {record.protocol}",
+            protocol=record.protocol,
+            source=source,
+            selection=record.selection,
+            run=record,
+        ),
+        record.history,
+    )
+    tables.write(workdir / "results", found)
+    return found
+
+
+def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answers:
+    """Returns what each network says, and calls scar, of its own test patients."""
+    slices, protocol = data.slices, model.run.protocol
+    shape = (len(seeds), *slices.scar.shape)
+    probability, called = np.zeros(shape, np.float32), np.zeros(shape, bool)
+    fold = np.zeros(len(slices.slice), int)
+    native = {
+        s.patient: np.zeros((len(seeds), *s.image.shape), np.float32)
+        for s in data.studies
+    }
+    native_called = {name: said > 1 for name, said in native.items()}
+    said = model.scar_probability(slices, padded(tests))
+    for trained, test, answer in zip(model.members, tests, said, strict=True):
+        seed = seeds.index(trained.member.seed)
+        fold[test] = trained.member.fold
+        answer = answer[: len(test)]
+        for study in data.studies:
+            own = slices.patient[test] == study.patient
+            if not own.any():
+                continue
+            on_grid = pipeline.on_native_grid(
+                answer[own], slices.take(test[own]), study, protocol=protocol
+            )
+            native[study.patient][seed] = on_grid
+            native_called[study.patient][seed] = pipeline.call_scar(
+                on_grid, study, trained.decision
+            )
+        probability[seed, test] = _looked_at(answer, slices, test, protocol)
+        called[seed, test] = decide.call_scar(
+            probability[seed, test], slices.pixel_mm[test] ** 2, trained.decision
+        )
+    return Answers(
+        fold=fold,
+        seeds=seeds,
+        crop=called,
+        native=native_called,
+        crop_probability=probability,
+        native_probability=native,
+    )
+
+
+def evaluate_baselines(
+    workdir: Path, *, split: Folds, source: str, min_area_mm2: float
+) -> None:
+    """Judges the methods without training on the same slices; a folder each.
+
+    Raises:
+      InputError: If a patient has no contoured myocardium.
+    """
+    data = dataset.load(workdir / "data").labelled()
+    slices = data.slices
+    if without := [s.patient for s in data.studies if s.myocardium is None]:
+        raise InputError(
+            f"{len(without)} patients, such as {without[0]}, have no contoured"
+            " myocardium, inside which the baselines look; add the masks or choose"
+            " data.patients"
+        )
+    fold = np.zeros(len(slices.slice), int)
+    for number, one in enumerate(_split(data, split)):
+        fold[one.test] = number
+    for name in classical.METHODS:
+        found = judge(
+            Truth(slices, data.studies, data.readers),
+            _called_by(name, data, fold, min_area_mm2),
+            About(
+                name=name,
+                protocol=2,
+                source=source,
+                selection="none",
+                min_area_mm2=min_area_mm2,
+            ),
+        )
+        folder = workdir / "baselines" / name.replace(" ", "_")
+        tables.write(folder / "results", found)
+        sys.stdout.write(text.one_line(found.summary) + "\n")
+
+
+def _called_by(
+    name: str, data: DataSet, fold: np.ndarray, min_area_mm2: float
+) -> Answers:
+    """Returns what a method without training calls scar, on either grid."""
+    slices = data.slices
+    on_crops = classical.find_scar(
+        name,
+        slices.crop,
+        slices.myocardium,
+        np.stack([slices.pixel_mm, slices.pixel_mm], axis=1),
+        min_area_mm2=min_area_mm2,
+    )
+    native = {
+        study.patient: classical.find_scar(
+            name,
+            study.image,
+            np.asarray(study.myocardium),
+            np.tile(study.spacing_mm[1:], (len(study.image), 1)),
+            min_area_mm2=min_area_mm2,
+        )[None]
+        for study in data.studies
+    }
+    return Answers(fold=fold, seeds=(0,), crop=on_crops[None], native=native)
+
+
+def report(workdir: Path) -> Path:
+    """Writes the page of a run and the baselines beside it; returns where.
+
+    Raises:
+      InputError: If a result is missing or damaged.
+    """
+    first = paired.Run(workdir, tables.read(workdir))
+    folders = sorted(
+        path.parents[1] for path in workdir.glob("baselines/*/results/summary.json")
+    )
+    others = [paired.Run(folder, tables.read(folder)) for folder in folders]
+    page = workdir / "report.html"
+    write_report(page, first, others, paired.compare(first, others))
+    return page
+
+
+def _split(data: DataSet, split: Folds) -> tuple[Fold, ...]:
+    return make_folds(
+        data.slices.patient,
+        np.any(data.slices.scar, axis=(1, 2)),
+        k=split.k,
+        validation=split.validation,
+        seed=split.seed,
+    )
+
+
+def _patients(data: DataSet, indices: np.ndarray) -> tuple[str, ...]:
+    return tuple(np.unique(data.slices.patient[indices]).tolist())
+
+
+def _check_data(workdir: Path, record: RunRecord, data: DataSet) -> None:
+    if record.data_hash != data.data_hash:
+        raise InputError(
+            f"{workdir / 'checkpoint'} was trained on other data than are prepared now;"
+            " choose another --workdir"
+        )
+
+
+def _looked_at(
+    answer: np.ndarray, slices: Slices, which: np.ndarray, protocol: int
+) -> np.ndarray:
+    """Returns (n, 64, 64) probabilities, in Protocol 2 of the myocardium alone."""
+    return answer * slices.myocardium[which] if protocol == 2 else answer

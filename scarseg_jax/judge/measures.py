@@ -1,0 +1,180 @@
+"""What a reader of images asks of the masks: millilitres, millimetres, was it found.
+
+All on the image's own grid. Of several seeds, each counts in what is a rate, and a
+patient's size is their mean.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from scarseg_jax.judge.distances import boundary_points, surface_metrics
+from scarseg_jax.judge.metrics import Counts, mean_sd
+from scarseg_jax.study import Study
+
+TOLERANCE_MM = 3.0  # of surface Dice: two pixels of most scanners
+DISTANCE_RULE = (
+    f"HD95, ASSD and surface Dice (within {TOLERANCE_MM:g} mm) over patients with true"
+    " or called scar; where only one of the two is there, the distances are the"
+    " diagonal of the crop and surface Dice is 0."
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measures:
+    """Of each patient, (seeds, patients) float64, patients in the order of their names.
+
+    NaN where the myocardium is not known, or where nothing is scar or called so.
+
+    Attributes:
+      true_ml: Volume of the true scar.
+      called_ml: Volume of what is called scar.
+      true_percent_lv: Of the myocardium's volume.
+      called_percent_lv: Of the myocardium's volume.
+      hd95_mm: 95th percentile of the surfaces' distance.
+      assd_mm: Their mean distance.
+      surface_dice: Share of them within `TOLERANCE_MM`.
+    """
+
+    true_ml: np.ndarray
+    called_ml: np.ndarray
+    true_percent_lv: np.ndarray
+    called_percent_lv: np.ndarray
+    hd95_mm: np.ndarray
+    assd_mm: np.ndarray
+    surface_dice: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Centre:
+    """Mean, median and deviation over n patients; None of what takes more of them."""
+
+    mean: float | None
+    median: float | None
+    sd: float | None
+    n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class EmptyMasks:
+    """The mean Dice under four rules for empty masks.
+
+    Attributes:
+      scar_only: Only where there is true scar. The others add what has none, at 0
+        where scar is called, and where none is:
+      empty_is_1: at 1,
+      both_empty_excluded: not at all,
+      empty_is_0: at 0.
+    """
+
+    scar_only: float | None
+    empty_is_1: float | None
+    both_empty_excluded: float | None
+    empty_is_0: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Detection:
+    """Any pixel called is scar noticed.
+
+    Attributes:
+      sensitivity: How often it is noticed where it is.
+      specificity: How often none is called where there is none.
+    """
+
+    sensitivity: float | None
+    specificity: float | None
+
+
+def measure_patients(
+    studies: Sequence[Study],
+    called: Mapping[str, np.ndarray],
+    side_mm: Mapping[str, float],
+) -> Measures:
+    """Returns each patient's volumes and surface distances.
+
+    Args:
+      studies: The patients that were tested, in the order of their names.
+      called: Of each, (seeds, Z, Y, X) bool.
+      side_mm: Of each, the longest side of its crops.
+    """
+    names = [field.name for field in dataclasses.fields(Measures)]
+    table = np.array(
+        [
+            [_measure(s, mask, side_mm[s.patient]) for mask in called[s.patient]]
+            for s in studies
+        ]
+    )
+    return Measures(**{name: table[..., i].T for i, name in enumerate(names)})
+
+
+def _measure(study: Study, called: np.ndarray, side_mm: float) -> tuple[float, ...]:
+    """Returns one patient's measures of one mask, in the order of `Measures`."""
+    geometry, scar = study.geometry, np.asarray(study.scar)
+
+    def volume_ml(mask: np.ndarray | None) -> float:
+        return np.nan if mask is None else mask.sum(axis=(1, 2)) @ geometry.voxels_ml
+
+    true_ml, called_ml = volume_ml(scar), volume_ml(called)
+    lv_ml = volume_ml(study.myocardium)
+    percent = 100 / lv_ml if lv_ml else np.nan
+    surfaces = (
+        boundary_points(
+            mask,
+            np.tile(study.spacing_mm[1:], (len(mask), 1)),
+            np.zeros((len(mask), 2)),
+            geometry.positions_mm,
+        )
+        for mask in (scar, called)
+    )
+    distances = surface_metrics(
+        *surfaces, tolerance_mm=TOLERANCE_MM, penalty_mm=np.sqrt(2) * side_mm
+    )
+    return (
+        *(true_ml, called_ml, true_ml * percent, called_ml * percent),
+        *(distances["hd95_mm"], distances["assd_mm"], distances["surface_dice"]),
+    )
+
+
+def centre(values: np.ndarray) -> Centre:
+    """Returns the centre over patients of (seeds, patients) values.
+
+    A patient's is the mean over the seeds for which it is defined.
+    """
+    defined = np.nanmean(values[:, ~np.isnan(values).all(axis=0)], axis=0)
+    median = float(np.median(defined)) if defined.size else None
+    figures = mean_sd(defined)
+    return Centre(figures.mean, median, figures.sd, figures.n)
+
+
+def empty_masks(counts: Counts) -> EmptyMasks:
+    """Returns the mean Dice under the four rules.
+
+    Args:
+      counts: Of (seeds, n) slices or patients.
+    """
+    dice, scarred = counts.dice, counts.true_px > 0
+
+    def mean(values: np.ndarray) -> float | None:
+        return float(values.mean()) if values.size else None
+
+    return EmptyMasks(
+        scar_only=mean(dice[scarred]),
+        empty_is_1=mean(np.nan_to_num(dice, nan=1.0)),
+        both_empty_excluded=mean(dice[~np.isnan(dice)]),
+        empty_is_0=mean(np.nan_to_num(dice, nan=0.0)),
+    )
+
+
+def detection(counts: Counts) -> Detection:
+    """Returns how often scar is noticed, and how often none is called.
+
+    Args:
+      counts: Of (seeds, n) slices or patients.
+    """
+    scarred, called = counts.true_px > 0, counts.predicted_px > 0
+    return Detection(
+        sensitivity=float(called[scarred].mean()) if scarred.any() else None,
+        specificity=float((~called[~scarred]).mean()) if (~scarred).any() else None,
+    )

@@ -1,0 +1,319 @@
+"""What is known of a run after it was judged: figures, rows and pictures.
+
+`summary.judge` makes `Results`, `tables` keeps them in files and reads them back.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from scarseg_jax.judge.agreement import Agreement
+from scarseg_jax.judge.consensus import ReadersSummary
+from scarseg_jax.judge.measures import Centre, Detection, EmptyMasks
+from scarseg_jax.judge.metrics import Failures, MeanSd, Spread
+from scarseg_jax.run import EpochRecord, RunRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class Overlap:
+    """Pixels of a slice or patient on one grid; None of a ratio without a base."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+    acc: float | None
+    se: float | None
+    sp: float | None
+    dsc: float | None
+    true_px: int
+    predicted_px: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SliceRow:
+    """A row of slices.csv: a slice, judged for one seed.
+
+    Attributes:
+      patient: Its patient.
+      slice: Counted from 0.
+      fold: That tested it.
+      seed: Of the network.
+      native: On the image's own grid.
+      crop: On the 64 x 64 grid, the paper's.
+    """
+
+    patient: str
+    slice: int
+    fold: int
+    seed: int
+    native: Overlap
+    crop: Overlap
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """A patient's scar volumes and surface distances; None of what is undefined."""
+
+    true_ml: float | None
+    called_ml: float | None
+    true_percent_lv: float | None
+    called_percent_lv: float | None
+    hd95_mm: float | None
+    assd_mm: float | None
+    surface_dice: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PatientRow:
+    """A row of patients.csv: all of a patient's slices together, for one seed.
+
+    Attributes:
+      patient: The name.
+      fold: That tested it.
+      seed: Of the network.
+      slices: How many.
+      scar_slices: Of these, with true scar.
+      native: On the image's own grid.
+      crop: On the 64 x 64 grid.
+      size: In ml and mm, on the image's own grid.
+    """
+
+    patient: str
+    fold: int
+    seed: int
+    slices: int
+    scar_slices: int
+    native: Overlap
+    crop: Overlap
+    size: Size
+
+
+@dataclasses.dataclass(frozen=True)
+class Contingency:
+    """The paper's Tables 2 and 3: medians over slices."""
+
+    scar_as_scar: float | None
+    scar_as_background: float | None
+    background_as_scar: float | None
+    background_as_background: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """The headline figures on one grid.
+
+    Attributes:
+      acc: Accuracy over slices.
+      sp: Specificity over slices.
+      se: Sensitivity over slices with scar.
+      dsc: Dice over slices with scar.
+      contingency: The paper's Tables 2 and 3.
+      failures: Its failure counts.
+      dice_3d: Over patients with scar, each the mean over the seeds.
+      dice_3d_mean: The same.
+    """
+
+    acc: Spread
+    sp: Spread
+    se: Spread
+    dsc: Spread
+    contingency: Contingency
+    failures: Failures
+    dice_3d: Spread
+    dice_3d_mean: MeanSd
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedFigures:
+    """One seed's: how much depends on chance in training."""
+
+    seed: int
+    dsc: float | None
+    dice_3d: float | None
+    missed: int
+    false: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """95 % bootstrap intervals by patient; None with fewer than two."""
+
+    slice_dsc_median: tuple[float, float] | None
+    slice_dsc_mean: tuple[float, float] | None
+    dice_3d_mean: tuple[float, float] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Distances:
+    """Surface distances over patients with true or called scar.
+
+    Attributes:
+      hd95_mm: 95th percentile.
+      assd_mm: Mean.
+      surface_dice: Share within the tolerance.
+      one_empty: Patients with one of true and called scar without the other.
+    """
+
+    hd95_mm: Centre
+    assd_mm: Centre
+    surface_dice: Centre
+    one_empty: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Of the probabilities in a region, "myocardium" or "image"."""
+
+    region: str
+    ece: float | None
+    brier: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimism:
+    """How good the test patients look by what chooses the epoch.
+
+    Attributes:
+      last: Mean over networks of the test patients' Dice (of all pixels of the crops
+        together, as the network says it, at the threshold that fits the validation
+        patients best) in the last epoch,
+      validation: in that with the best validation Dice,
+      oracle: in that where it is best itself: how much such a choice would flatter.
+    """
+
+    last: float
+    validation: float
+    oracle: float
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What was judged.
+
+    Attributes:
+      name: Of the method.
+      protocol: 1 looked at the whole image, 2 inside the myocardium.
+      source: Of the data.
+      selection: What chose the epoch; "none" without training.
+      run: Of the networks; None without training.
+      min_area_mm2: Of what is called scar, where all slices have the same.
+    """
+
+    name: str
+    protocol: int
+    source: str
+    selection: str
+    run: RunRecord | None = None
+    min_area_mm2: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What a run comes to, as summary.json holds it.
+
+    Attributes:
+      about: What was judged.
+      patients: Tested.
+      slices: Of these.
+      scar_slices: Of these, with true scar.
+      rows: Slices and seeds.
+      folds: That tested them.
+      seeds: Of the networks.
+      myocardium_slices: Slices with myocardium.
+      contained_slices: Of these, wholly inside the crop.
+      native: Figures on the images' own grids: what a user gets.
+      crop: Figures on the 64 x 64 grid: the paper's.
+      native_at_half: At a probability of one half, any area.
+      crop_at_half: The same.
+      by_seed: Seed by seed, native.
+      intervals: Native.
+      empty_slices: Mean Dice of slices under other rules for empty masks, native.
+      empty_patients: Of patients.
+      detection_slices: Of scar in slices.
+      detection_patients: In patients.
+      distances: In mm.
+      volume_ml: Agreement of scar volumes.
+      percent_lv: Of scar as a share of the myocardium; None where one has none.
+      calibration: None of a method without probabilities.
+      readers: Where several drew the scar.
+      optimism: Of the choice of the epoch.
+      empty_mask_rule: In words.
+      pooling_rule: In words.
+      distance_rule: In words.
+    """
+
+    about: About
+    patients: int
+    slices: int
+    scar_slices: int
+    rows: int
+    folds: int
+    seeds: tuple[int, ...]
+    myocardium_slices: int
+    contained_slices: int
+    native: Figures
+    crop: Figures
+    native_at_half: Figures | None
+    crop_at_half: Figures | None
+    by_seed: tuple[SeedFigures, ...]
+    intervals: Intervals
+    empty_slices: EmptyMasks
+    empty_patients: EmptyMasks
+    detection_slices: Detection
+    detection_patients: Detection
+    distances: Distances
+    volume_ml: Agreement
+    percent_lv: Agreement | None
+    calibration: Calibration | None
+    readers: ReadersSummary | None
+    optimism: Optimism | None
+    empty_mask_rule: str
+    pooling_rule: str
+    distance_rule: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pictures:
+    """What a page draws of the crops; of several seeds, the majority.
+
+    Attributes:
+      patient: (N,) str.
+      slice: (N,) int.
+      crop: (N, 64, 64) float32 intensities.
+      myocardium: (N, 64, 64) bool.
+      scar: (N, 64, 64) bool truth.
+      pixel_mm: (N,) float32.
+      fold: (N,) int.
+      called: (N, 64, 64) bool.
+      probability: (N, 64, 64) float16, mean over the seeds; None of a method without.
+    """
+
+    patient: np.ndarray
+    slice: np.ndarray
+    crop: np.ndarray
+    myocardium: np.ndarray
+    scar: np.ndarray
+    pixel_mm: np.ndarray
+    fold: np.ndarray
+    called: np.ndarray
+    probability: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Results:
+    """All of it.
+
+    Attributes:
+      summary: Of the run.
+      slices: One row for each seed and slice.
+      patients: One row for each seed and patient.
+      pictures: Of each slice.
+      history: One row for each member and epoch; empty without training.
+    """
+
+    summary: Summary
+    slices: tuple[SliceRow, ...]
+    patients: tuple[PatientRow, ...]
+    pictures: Pictures
+    history: tuple[EpochRecord, ...] = ()

@@ -1,0 +1,181 @@
+"""Results to files and back: tables as CSV, figures as JSON, pictures as NPZ.
+
+Nobody else reads these files; who compares runs or draws pages takes `Results`.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import math
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
+import pydantic
+
+from scarseg_jax import files, records
+from scarseg_jax.errors import InputError
+from scarseg_jax.judge.results import (
+    PatientRow,
+    Pictures,
+    Results,
+    SliceRow,
+    Summary,
+)
+from scarseg_jax.run import EpochRecord
+
+Row = TypeVar("Row")
+_DAMAGED = "damaged, or made by another version"
+_MEND = "make that run's results again: --mode=evaluate"
+# Before the names of a nested record's columns.
+_PREFIX = {"native": "", "crop": "crop_", "size": ""}
+_ROWS = {"slices": SliceRow, "patients": PatientRow, "history": EpochRecord}
+
+
+def write(directory: Path, results: Results) -> None:
+    """Writes slices.csv, patients.csv, history.csv, predictions.npz, summary.json."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, kind in _ROWS.items():
+        if rows := getattr(results, name):
+            files.write_text(directory / f"{name}.csv", to_csv(kind, rows))
+    archive = io.BytesIO()
+    kept = {k: v for k, v in vars(results.pictures).items() if v is not None}
+    np.savez_compressed(archive, **kept)
+    files.write_bytes(directory / "predictions.npz", archive.getvalue())
+    files.write_text(directory / "summary.json", records.to_json(results.summary))
+
+
+def read(workdir: Path) -> Results:
+    """Returns the results of a run from its working directory.
+
+    Raises:
+      InputError: If a file is missing or damaged.
+    """
+    directory = workdir / "results"
+    history = ()
+    if (directory / "history.csv").is_file():
+        history = read_rows(directory / "history.csv", EpochRecord)
+    return Results(
+        summary=read_summary(directory / "summary.json"),
+        slices=read_rows(directory / "slices.csv", SliceRow),
+        patients=read_rows(directory / "patients.csv", PatientRow),
+        pictures=read_pictures(directory / "predictions.npz"),
+        history=history,
+    )
+
+
+def read_summary(path: Path) -> Summary:
+    """Returns what summary.json holds.
+
+    Raises:
+      InputError: If the file is missing or damaged.
+    """
+    with _damage_reported(path):
+        text = path.read_bytes()
+    return records.parse(Summary, text, f"{path}: {_DAMAGED}", _MEND)
+
+
+def read_pictures(path: Path) -> Pictures:
+    """Returns what predictions.npz holds.
+
+    Raises:
+      InputError: If the file is missing or damaged.
+    """
+    with _damage_reported(path), np.load(path, allow_pickle=False) as archive:
+        try:
+            return Pictures(**{name: archive[name] for name in archive.files})
+        except TypeError as error:
+            raise ValueError(error) from None
+
+
+def to_csv(kind: type, rows: Sequence[Any]) -> str:
+    """Returns rows as text, a column for each value, empty cells for None."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_columns(kind))
+    for row in rows:
+        writer.writerow("" if v is None else v for v in _values(row))
+    return stream.getvalue()
+
+
+def read_rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
+    """Returns the rows that `to_csv` made a file of.
+
+    Raises:
+      InputError: If the file is missing or damaged.
+    """
+    with _damage_reported(path), path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        if list(reader.fieldnames or ()) != _columns(kind):
+            raise ValueError("other columns than expected")
+        rows = []
+        for cells in reader:
+            if None in cells or None in cells.values():
+                raise ValueError("a row is too short or too long")
+            rows.append(_nested(kind, {k: v or None for k, v in cells.items()}))
+        if not rows:
+            raise ValueError("no rows")
+        adapter = pydantic.TypeAdapter(kind)
+        return tuple(adapter.validate_python(row) for row in rows)
+
+
+def row_floats(rows: Sequence[Any], *path: str) -> np.ndarray:
+    """Returns (n,) float64 values of rows, NaN for None.
+
+    Args:
+      rows: Such as `Results.slices`.
+      path: Of a value in a row, such as ("native", "dsc").
+    """
+    values = rows
+    for name in path:
+        values = [getattr(value, name) for value in values]
+    return np.array([math.nan if v is None else v for v in values], float)
+
+
+def _columns(kind: type, prefix: str = "") -> list[str]:
+    names = []
+    for name, hint in get_type_hints(kind).items():
+        nested = name in _PREFIX
+        names += _columns(hint, _PREFIX[name]) if nested else [prefix + name]
+    return names
+
+
+def _values(row: Any) -> list:
+    values = []
+    for field in dataclasses.fields(row):
+        value = getattr(row, field.name)
+        values += _values(value) if dataclasses.is_dataclass(value) else [value]
+    return values
+
+
+def _nested(kind: type, cells: Mapping[str, str | None], prefix: str = "") -> dict:
+    """Returns a row's cells in the shape of its record."""
+    return {
+        name: _nested(hint, cells, _PREFIX[name])
+        if name in _PREFIX
+        else cells[prefix + name]
+        for name, hint in get_type_hints(kind).items()
+    }
+
+
+@contextlib.contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file; finish that run first (--mode=all, or evaluate)"
+        )
+    try:
+        yield
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise InputError(_damaged(path, what)) from error
+    except (OSError, ValueError, KeyError, csv.Error, zipfile.BadZipFile) as error:
+        raise InputError(_damaged(path, " ".join(str(error).split()))) from error
+
+
+def _damaged(path: Path, what: str) -> str:
+    return f"{path}: {_DAMAGED} ({what}); {_MEND}"

@@ -1,0 +1,55 @@
+"""How every network is trained."""
+
+import dataclasses
+
+from scarseg_jax.errors import InputError
+
+SELECTIONS = ("validation", "last", "oracle")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The paper's section 3.1.
+
+    Attributes:
+      epochs: Passes over all symmetries of all training images.
+      batch_size: Images a step.
+      learning_rate: At the start.
+      decay: Of the learning rate, over 100 epochs.
+      weight_decay: Of convolution kernels, decoupled.
+      class_weights: Of background and each other class in the cross entropy.
+      selection: "validation", "last" or "oracle": what chooses the best epoch. The
+        oracle looks at the test patients, to measure how much that flatters.
+
+    Raises:
+      InputError: If a value makes no sense.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    decay: float
+    weight_decay: float
+    class_weights: tuple[float, ...]
+    selection: str
+
+    def __post_init__(self) -> None:
+        if self.selection not in SELECTIONS:
+            raise InputError(
+                f"train.selection is {self.selection!r}; expected one of"
+                f" {', '.join(SELECTIONS)}"
+            )
+        for name in ("epochs", "batch_size", "learning_rate", "decay"):
+            if not getattr(self, name) > 0:
+                raise InputError(
+                    f"train.{name} is {getattr(self, name)}; expected a positive number"
+                )
+        if not self.weight_decay >= 0:
+            raise InputError(
+                f"train.weight_decay is {self.weight_decay}; expected 0 or more"
+            )
+        if len(self.class_weights) < 2 or not min(self.class_weights) > 0:
+            raise InputError(
+                f"train.class_weights is {self.class_weights}; expected a positive"
+                " number for the background and for each other class"
+            )

@@ -1,0 +1,59 @@
+"""What a network tells apart: tissues to classes, and classes back to scar."""
+
+import numpy as np
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.study import Tissue
+
+_SCAR = frozenset({Tissue.SCAR, Tissue.NO_REFLOW})
+# The tissues of class 1, 2, ...; all others are class 0, the background.
+CLASSES: dict[str, tuple[tuple[Tissue, ...], ...]] = {
+    "scar": ((Tissue.SCAR, Tissue.NO_REFLOW),),
+    "scar_no_reflow": ((Tissue.SCAR,), (Tissue.NO_REFLOW,)),
+    "heart_scar": (
+        (Tissue.CAVITY,),
+        (Tissue.MYOCARDIUM,),
+        (Tissue.SCAR, Tissue.NO_REFLOW),
+    ),
+}
+
+
+def count(name: str) -> int:
+    """Returns the number of classes, the background included."""
+    return 1 + len(CLASSES[name])
+
+
+def scar_classes(name: str) -> tuple[int, ...]:
+    """Returns the classes that are scar."""
+    pairs = enumerate(CLASSES[name], start=1)
+    return tuple(number for number, tissues in pairs if _SCAR.issuperset(tissues))
+
+
+def to_classes(labels: np.ndarray, name: str) -> np.ndarray:
+    """Returns int8 classes of int8 `Tissue` labels, of any shape.
+
+    Raises:
+      InputError: If a class is in none of the labels: it was not drawn.
+    """
+    classes = np.zeros(labels.shape, np.int8)
+    for number, tissues in enumerate(CLASSES[name], start=1):
+        own = np.isin(labels, tissues)
+        if not own.any():
+            raise InputError(
+                f"model.classes is {name}, but no pixel of the data set is"
+                f" {' or '.join(tissue.name.lower() for tissue in tissues)}; choose"
+                " classes that were drawn"
+            )
+        classes[own] = number
+    return classes
+
+
+def scar_probability(probability: np.ndarray, name: str) -> np.ndarray:
+    """Returns the (...) probability of scar.
+
+    Args:
+      probability: (..., K - 1) of each class but the background.
+      name: Of the classes.
+    """
+    first, *others = (probability[..., number - 1] for number in scar_classes(name))
+    return sum(others, start=first)

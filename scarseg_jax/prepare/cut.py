@@ -1,0 +1,85 @@
+"""The one way in: a study's slices as the network sees them.
+
+Preparing a data set, evaluating and predicting all come through `cut`; the way back is
+`segment.pipeline.on_native_grid`.
+"""
+
+import numpy as np
+
+from scarseg_jax.prepare import crop
+from scarseg_jax.prepare.hough import find_left_ventricle
+from scarseg_jax.study import Slices, Study, Tissue
+
+# Raise this when the same study gives other slices than before.
+PREPARATION = 2
+
+
+def cut(study: Study, *, protocol: int) -> Slices:
+    """Returns a study's slices: the heart found, cut out and normalised.
+
+    Args:
+      study: With its myocardium for Protocol 2; without, the network sees nothing.
+      protocol: 1 sees the whole crop, 2 the myocardium only.
+    """
+    count = len(study.image)
+    boxes = crop.boxes(
+        find_left_ventricle(study.image, study.spacing_mm), study.spacing_mm
+    )
+    masks = {
+        name: np.zeros(study.image.shape, bool) if mask is None else mask
+        for name, mask in study.masks.items()
+    }
+    crops = np.stack(
+        [crop.crop_image(*pair) for pair in zip(study.image, boxes, strict=True)]
+    )
+    inside = {
+        name: np.stack(
+            [crop.crop_mask(*pair) for pair in zip(mask, boxes, strict=True)]
+        )
+        for name, mask in masks.items()
+    }
+    seen = [
+        crop.network_input(image, myocardium, protocol=protocol)
+        for image, myocardium in zip(crops, inside["myocardium"], strict=True)
+    ]
+    side_mm = np.array([box.side_mm for box in boxes])
+    return Slices(
+        image=np.stack(seen)[..., None],
+        crop=crops,
+        labels=_labels(inside),
+        myocardium=inside["myocardium"],
+        scar=inside["scar"],
+        patient=np.array([study.patient] * count),
+        slice=np.arange(count),
+        labelled=np.full(count, study.scar is not None),
+        contained=np.array(
+            [
+                crop.contains(*pair)
+                for pair in zip(boxes, masks["myocardium"], strict=True)
+            ]
+        ),
+        centre_px=np.array([box.centre_px for box in boxes]),
+        spacing_mm=np.tile(study.spacing_mm, (count, 1)),
+        side_mm=side_mm,
+        pixel_mm=(side_mm / crop.SIZE).astype(np.float32),
+    )
+
+
+def box_of(slices: Slices, index: int) -> crop.CropBox:
+    """Returns where a slice was cut out."""
+    y, x = slices.centre_px[index].tolist()
+    _, spacing_y, spacing_x = slices.spacing_mm[index].tolist()
+    return crop.CropBox((y, x), float(slices.side_mm[index]), (spacing_y, spacing_x))
+
+
+def _labels(masks: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns int8 `Tissue`; where masks overlap the more special one counts."""
+    labels = np.zeros(masks["scar"].shape, np.int8)
+    for name, tissue in (
+        ("cavity", Tissue.CAVITY),
+        ("myocardium", Tissue.MYOCARDIUM),
+        ("scar", Tissue.SCAR),
+        ("no_reflow", Tissue.NO_REFLOW),
+    ):
+        labels[masks[name]] = tissue
+    return labels

@@ -1,0 +1,83 @@
+"""Where studies come from: one of the layouts of files, or the phantom."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.readers import emidec, folder, myops, phantom
+from scarseg_jax.study import Study
+
+READERS = {"emidec": emidec, "myops": myops, "folder": folder}
+SOURCES = ("phantom", *READERS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The chosen patients and how they are read.
+
+    Attributes:
+      patients: Their names, sorted.
+      read: Returns a patient's study.
+      files: Returns the files a patient is read from; None where there are none.
+    """
+
+    patients: tuple[str, ...]
+    read: Callable[[str], Study]
+    files: Callable[[str], Sequence[Path]] | None = None
+
+
+def open_source(
+    source: str,
+    path: str,
+    *,
+    patients: Sequence[str] = (),
+    phantom_patients: int = 30,
+    phantom_seed: int = 0,
+) -> Source:
+    """Returns a source; no study is read yet.
+
+    Args:
+      source: One of `SOURCES`.
+      path: Its folder; the phantom has none.
+      patients: Those to take; empty takes all.
+      phantom_patients: How many the phantom has.
+      phantom_seed: Which they are.
+
+    Raises:
+      InputError: If there is no such folder or no such patient.
+    """
+    if source == "phantom":
+        names = phantom.list_patients(phantom_patients)
+        read = functools.partial(phantom.simulate_study, seed=phantom_seed)
+        found = Source(names, read)
+    else:
+        if not path:
+            raise InputError(
+                f"data.path is empty; expected the folder of the {source} data:"
+                " --config.data.path=FOLDER"
+            )
+        home = Path(path)
+        if not home.is_dir():
+            raise InputError(f"{path}: no such folder; check data.path")
+        reader = READERS[source]
+        found = Source(
+            reader.list_patients(home),
+            functools.partial(reader.read_study, home),
+            functools.partial(reader.list_files, home),
+        )
+    unknown = sorted(set(patients) - set(found.patients))
+    if unknown:
+        names = found.patients
+        raise InputError(
+            f"data.patients names {', '.join(unknown)}; expected some of"
+            f" {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+        )
+    chosen = tuple(sorted(patients or found.patients))
+    return dataclasses.replace(found, patients=chosen)
+
+
+def spacing_from(source: str) -> str:
+    """Returns the part of a file's header that carries the spacing in a source."""
+    return READERS[source].SPACING_FROM if source in READERS else "affine"

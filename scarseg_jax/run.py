@@ -1,0 +1,144 @@
+"""The vocabulary of networks: who was trained how, and what they found.
+
+A trained run describes itself by a `RunRecord`; what is stored of it is read by
+`records.parse`, and nowhere else.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from scarseg_jax.study import Study
+
+# The probabilities from which a pixel may be called scar, where one is chosen.
+THRESHOLDS = tuple(percent / 100 for percent in range(5, 100, 5))
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One network: a fold of the cross-validation, by its number, and a seed."""
+
+    fold: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """When scar is called.
+
+    Attributes:
+      threshold: The probability from which a pixel is.
+      min_area_mm2: The area, in a slice, from which connected pixels are.
+    """
+
+    threshold: float
+    min_area_mm2: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochRecord:
+    """How a member stood after an epoch; a row of history.csv.
+
+    Attributes:
+      fold: The member's.
+      seed: The member's.
+      epoch: Counted from 1.
+      learning_rate: At its start.
+      loss: Mean over its steps.
+      threshold: The probability that fits the validation patients best.
+      validation_dsc: Dice of all their pixels together, at that threshold.
+      test_dsc: The same of the test patients; nothing is chosen by it.
+    """
+
+    fold: int
+    seed: int
+    epoch: int
+    learning_rate: float
+    loss: float
+    threshold: float
+    validation_dsc: float
+    test_dsc: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedMember:
+    """A member after training.
+
+    Attributes:
+      member: Which.
+      best_epoch: The epoch whose weights it has, from 1.
+      best_dice: That epoch's, of the slices that chose it.
+      decision: When it calls scar.
+      test_patients: Those its fold held out.
+    """
+
+    member: Member
+    best_epoch: int
+    best_dice: float
+    decision: Decision
+    test_patients: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """What a checkpoint says of the run that made it.
+
+    Attributes:
+      protocol: 1 or 2.
+      variant: Of the network.
+      classes: What it tells apart, a name of `targets.CLASSES`.
+      symmetries: Whether its answer is the mean over the square's 8 symmetries.
+      source: The layout of the data, one of `sources.READERS` or "phantom".
+      selection: What chose the epoch: "last", "validation" or "oracle".
+      preparation: Of the slices, `cut.PREPARATION`.
+      data_hash: Of the data set.
+      members: The networks, in the order of the checkpoint's leading axis.
+      history: One record for each member and epoch.
+      settings: All of the run's, by section.
+      versions: Of the packages.
+      machine: Where it was trained.
+      training_seconds: How long that took.
+    """
+
+    protocol: int
+    variant: str
+    classes: str
+    symmetries: bool
+    source: str
+    selection: str
+    preparation: int
+    data_hash: str
+    members: tuple[TrainedMember, ...]
+    history: tuple[EpochRecord, ...]
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    training_seconds: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A study and the scar found in it, on the image's own grid.
+
+    Attributes:
+      study: What was looked at.
+      probability: (Z, Y, X) float32 of scar, the mean over the networks.
+      scar: (Z, Y, X) bool, what is called scar.
+      decision: When it is.
+      members: The networks.
+      run: Of the networks.
+    """
+
+    study: Study
+    probability: np.ndarray
+    scar: np.ndarray
+    decision: Decision
+    members: tuple[TrainedMember, ...]
+    run: RunRecord
+
+    @property
+    def scar_ml(self) -> float:
+        """Volume of the scar."""
+        pixels = self.scar.sum(axis=(1, 2))
+        return float(pixels @ self.study.geometry.voxels_ml)

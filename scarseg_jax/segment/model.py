@@ -1,0 +1,90 @@
+"""Trained networks, loaded and verified once, that answer for many studies."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.learn import checkpoint, ensemble, targets
+from scarseg_jax.learn.enet import ENet
+from scarseg_jax.prepare.cut import PREPARATION
+from scarseg_jax.run import RunRecord, TrainedMember
+from scarseg_jax.study import Slices
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """Networks of one run.
+
+    Attributes:
+      path: The checkpoint they are from.
+      run: What it says of itself.
+      members: The networks, some or all of the run's.
+      ask: From `ensemble.make_predictor`.
+    """
+
+    path: Path
+    run: RunRecord
+    members: tuple[TrainedMember, ...]
+    ask: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    def scar_probability(self, slices: Slices, wanted: np.ndarray) -> np.ndarray:
+        """Returns each network's probability of scar on the slices wanted of it.
+
+        Args:
+          slices: Cut with the run's protocol.
+          wanted: (M, n) indices.
+
+        Returns:
+          (M, n, 64, 64) float32.
+        """
+        said = self.ask(slices.image, wanted)
+        return targets.scar_probability(said, self.run.classes)
+
+
+def load_model(
+    path: Path | str, *, folds: Sequence[int] = (), seeds: Sequence[int] = ()
+) -> Model:
+    """Returns the networks of a finished run.
+
+    Args:
+      path: Its working directory, or the checkpoint in it.
+      folds: Networks of these folds only; empty takes all.
+      seeds: Networks of these seeds only; empty takes all.
+
+    Raises:
+      InputError: If there is no sound checkpoint, it was trained on slices prepared
+        otherwise than now, or it has no such network.
+    """
+    inside = Path(path) / "checkpoint"
+    path = inside if inside.is_dir() else Path(path)
+    variables, run = checkpoint.load(path, RunRecord)
+    if run.preparation != PREPARATION:
+        raise InputError(
+            f"{path} was trained by another version, with preparation"
+            f" {run.preparation}; this one makes preparation {PREPARATION}: train again"
+        )
+    for key, wanted in (("fold", folds), ("seed", seeds)):
+        there = sorted({getattr(m.member, key) for m in run.members})
+        if not set(wanted) <= set(there):
+            raise InputError(
+                f"--{key}s={','.join(map(str, wanted))}; the run has"
+                f" {', '.join(map(str, there))}"
+            )
+    chosen = [
+        i
+        for i, trained in enumerate(run.members)
+        if (not folds or trained.member.fold in folds)
+        and (not seeds or trained.member.seed in seeds)
+    ]
+    variables = jax.tree.map(lambda leaf: leaf[np.array(chosen)], variables)
+    members = tuple(run.members[i] for i in chosen)
+    return Model(path, run, members, _predictor(run, variables))
+
+
+def _predictor(run: RunRecord, variables: dict) -> Callable:
+    model = ENet(variant=run.variant, classes=targets.count(run.classes))
+    return ensemble.make_predictor(model, variables, symmetries=run.symmetries)

@@ -1,0 +1,80 @@
+"""The one way out: what networks say of the crops becomes scar on the image's grid.
+
+What a run is judged on and what `predict` writes are both made by `on_native_grid` and
+`decide.call_scar`; the way in is `prepare.cut`.
+"""
+
+import numpy as np
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.prepare import crop
+from scarseg_jax.prepare.cut import box_of, cut
+from scarseg_jax.run import Decision, Segmentation
+from scarseg_jax.segment import decide
+from scarseg_jax.segment.model import Model
+from scarseg_jax.study import Slices, Study
+
+
+def find_scar(
+    model: Model, study: Study, *, threshold: float | None = None
+) -> Segmentation:
+    """Returns a study with the scar that the networks find in it together.
+
+    Args:
+      model: From `load_model`.
+      study: With its myocardium, if the run is Protocol 2.
+      threshold: Probability from which a pixel is scar, of any area; None takes the
+        mean of what the networks were trained to take.
+
+    Raises:
+      InputError: If there is no myocardium though the run needs one, or the threshold
+        is no probability.
+    """
+    if threshold is not None and not 0 < threshold < 1:
+        raise InputError(f"--threshold={threshold}; expected between 0 and 1")
+    protocol = model.run.protocol
+    if protocol == 2 and study.myocardium is None:
+        raise InputError(
+            "--myocardium is missing; this run is Protocol 2, which looks inside the"
+            " myocardium: give its mask, or use a run of Protocol 1"
+        )
+    slices = cut(study, protocol=protocol)
+    wanted = np.tile(np.arange(len(study.image)), (len(model.members), 1))
+    probability = model.scar_probability(slices, wanted).mean(axis=0)
+    native = on_native_grid(probability, slices, study, protocol=protocol)
+    if threshold is None:
+        decision = decide.mean([member.decision for member in model.members])
+    else:
+        decision = Decision(threshold)
+    return Segmentation(
+        study=study,
+        probability=native,
+        scar=call_scar(native, study, decision),
+        decision=decision,
+        members=model.members,
+        run=model.run,
+    )
+
+
+def on_native_grid(
+    probability: np.ndarray, slices: Slices, study: Study, *, protocol: int
+) -> np.ndarray:
+    """Returns (Z, Y, X) float32 probabilities of (Z, 64, 64) of a study's crops.
+
+    0 outside the crops and, in Protocol 2, outside the myocardium: there nothing was
+    looked at.
+    """
+    shape = study.image.shape[1], study.image.shape[2]
+    native = np.stack(
+        [
+            crop.uncrop_probability(p, box_of(slices, z), shape)
+            for z, p in enumerate(probability)
+        ]
+    )
+    return native * study.myocardium if protocol == 2 else native
+
+
+def call_scar(probability: np.ndarray, study: Study, decision: Decision) -> np.ndarray:
+    """Returns the (Z, Y, X) bool scar of probabilities on a study's own grid."""
+    pixel_mm2 = np.full(len(probability), study.geometry.pixel_mm2)
+    return decide.call_scar(probability, pixel_mm2, decision)

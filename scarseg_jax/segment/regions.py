@@ -1,0 +1,167 @@
+"""Methods that look at where the bright pixels of the myocardium are.
+
+Their contract, and what their masks have in common, is in `classical`.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+from skimage.segmentation import morphological_chan_vese, slic
+
+from scarseg_jax.segment.mixtures import fit_mixture, log_likelihoods
+from scarseg_jax.segment.thresholds import otsu_threshold
+from scarseg_jax.segment.within import call, paint
+
+_FLOW_CAPACITY = 2**29  # SciPy's flows are int32, and a residual is up to twice this
+
+
+def superpixels(
+    image: np.ndarray,
+    myocardium: np.ndarray,
+    spacing_mm: tuple[float, float],
+    *,
+    segment_mm2: float = 25.0,
+    compactness: float = 0.1,
+) -> np.ndarray:
+    """Calls scar the SLIC superpixels whose mean is above Otsu's threshold of pixels.
+
+    Args:
+      segment_mm2: About the area of a superpixel, in mm2.
+      compactness: How much distance counts against intensity (of the range 0..1).
+    """
+
+    def rule(values: np.ndarray) -> np.ndarray:
+        segments = round(values.size * spacing_mm[0] * spacing_mm[1] / segment_mm2)
+        with warnings.catch_warnings():
+            # Its start, by k-means, may leave a superpixel empty; there is one less.
+            warnings.filterwarnings("ignore", "One of the clusters is empty")
+            labels = slic(
+                paint(values, myocardium),
+                n_segments=min(max(segments, 2), values.size),
+                compactness=compactness,
+                spacing=np.array(spacing_mm) / min(spacing_mm),
+                mask=myocardium,
+                channel_axis=None,
+            )
+        labels = np.asarray(labels)[myocardium]
+        size = np.maximum(np.bincount(labels), 1)
+        mean = np.bincount(labels, values) / size
+        return mean[labels] > otsu_threshold(values)
+
+    return call(image, myocardium, rule)
+
+
+def graph_cut(
+    image: np.ndarray,
+    myocardium: np.ndarray,
+    spacing_mm: tuple[float, float],
+    *,
+    smoothness: float = 1.0,
+) -> np.ndarray:
+    """Calls scar by the least energy of a Markov random field (Boykov & Jolly 2001).
+
+    Each pixel costs its negative log-likelihood under the one of two Gaussians that it
+    is given (`fit_mixture`, `log_likelihoods`), each pair of different neighbours (4)
+    costs `smoothness` times exp(-d^2 / (2 s^2)) for their difference d in intensity.
+    s is the root mean square of those differences.
+
+    Args:
+      smoothness: What a border between equal neighbours costs, in nats.
+    """
+
+    def rule(values: np.ndarray) -> np.ndarray:
+        cost = -log_likelihoods(values, fit_mixture(values))
+        pairs = neighbours(myocardium)
+        squares = (values[pairs[0]] - values[pairs[1]]) ** 2
+        # Without any difference every border is one between equals.
+        scale = squares.mean() if squares.any() else 1.0
+        return least_energy(cost, pairs, smoothness * np.exp(-squares / (2 * scale)))
+
+    return call(image, myocardium, rule)
+
+
+def level_set(
+    image: np.ndarray,
+    myocardium: np.ndarray,
+    spacing_mm: tuple[float, float],
+    *,
+    iterations: int = 30,
+    smoothing: int = 1,
+) -> np.ndarray:
+    """Calls scar the brighter side of a morphological Chan-Vese contour.
+
+    It starts from Otsu's mask. Outside the myocardium everything is as bright as the
+    mean of Otsu's darker class, lest the myocardium's borders attract the contour.
+
+    Args:
+      iterations: Of the contour.
+      smoothing: How often the contour is smoothed in each.
+    """
+
+    def rule(values: np.ndarray) -> np.ndarray:
+        bright = values > otsu_threshold(values)
+        dark_mean = values[~bright].mean()
+        contour: Any = morphological_chan_vese  # its annotations know no mask to start
+        inside = contour(
+            paint(values, myocardium, dark_mean),
+            iterations,
+            init_level_set=paint(bright, myocardium),
+            smoothing=smoothing,
+        )[myocardium].astype(bool)
+        swapped = inside.any() and values[inside].mean() < dark_mean
+        return ~inside if swapped else inside
+
+    return call(image, myocardium, rule)
+
+
+def neighbours(mask: np.ndarray) -> np.ndarray:
+    """Returns the (2, e) pairs of a mask's pixels that touch at a side.
+
+    Args:
+      mask: (H, W) bool; its pixels are counted in the order of `image[mask]`.
+    """
+    number = np.full(mask.shape, -1)
+    number[mask] = np.arange(mask.sum())
+    below = np.stack([number[:-1].ravel(), number[1:].ravel()])
+    right = np.stack([number[:, :-1].ravel(), number[:, 1:].ravel()])
+    pairs = np.concatenate([below, right], axis=1)
+    return pairs[:, (pairs >= 0).all(axis=0)]
+
+
+def least_energy(cost: np.ndarray, pairs: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Returns the (k,) bool labelling of least energy, by a minimum cut.
+
+    The energy is the sum of the pixels' costs and the borders' weights.
+    Exact but for rounding: costs are cut to integers, 2^29 the sum of all pixels'
+    differences. Of equals the one with the fewest True.
+
+    Args:
+      cost: (2, k) of False and True at each pixel.
+      pairs: (2, e) int, neighbours, each pair once.
+      weight: (e,) cost of unequal labels at each pair, not negative.
+    """
+    k = cost.shape[1]
+    gain = cost[0] - cost[1]  # of True
+    total = np.abs(gain).sum()
+    if not total:
+        return np.zeros(k, bool)
+    source, sink = k, k + 1  # True is the source's side
+    pixel = np.arange(k)
+    start = np.concatenate([np.full(k, source), pixel, pairs[0], pairs[1]])
+    end = np.concatenate([pixel, np.full(k, sink), pairs[1], pairs[0]])
+    # A border that costs more than all pixels is never bought.
+    border = np.minimum(weight, total)
+    capacity = np.concatenate([gain.clip(0), (-gain).clip(0), border, border])
+    units = np.rint(capacity / total * _FLOW_CAPACITY).astype(np.int32)
+    shape = (k + 2, k + 2)
+    network = sparse.csr_array((units, (start, end)), shape=shape, dtype=np.int32)
+    flow = csgraph.maximum_flow(network, source, sink).flow
+    residual = sparse.csr_array(network - flow)
+    residual.eliminate_zeros()
+    reached = csgraph.breadth_first_order(
+        residual, source, directed=True, return_predecessors=False
+    )
+    return np.isin(pixel, reached)

@@ -1,0 +1,188 @@
+"""What a user can set, typed and checked; `configs/` explains each value."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from scarseg_jax import records
+from scarseg_jax.errors import InputError
+from scarseg_jax.judge import consensus as readers_consensus
+from scarseg_jax.learn.enet import LAYOUTS
+from scarseg_jax.learn.recipe import Recipe
+from scarseg_jax.learn.targets import CLASSES, count
+from scarseg_jax.readers.sources import SOURCES
+
+_EXAMPLE = "compare it with configs/protocol2.py"
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Where the studies come from."""
+
+    source: str
+    path: str
+    patients: tuple[str, ...]
+    consensus: str
+    phantom_patients: int
+    phantom_seed: int
+
+    def __post_init__(self) -> None:
+        _check_known("data.source", self.source, SOURCES)
+        _check_known("data.consensus", self.consensus, readers_consensus.RULES)
+        _check_least("data.phantom_patients", self.phantom_patients, 3)
+        _check_least("data.phantom_seed", self.phantom_seed, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Folds:
+    """Who is held out, and how many networks each fold has."""
+
+    k: int
+    validation: float
+    seed: int
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        seeds = self.seeds
+        if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise InputError(
+                f"folds.seeds is {seeds}; expected different whole numbers such as"
+                " (0, 1)"
+            )
+        _check_least("folds.seed", self.seed, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Which network, and what it tells apart."""
+
+    variant: str
+    classes: str
+
+    def __post_init__(self) -> None:
+        _check_known("model.variant", self.variant, tuple(LAYOUTS))
+        _check_known("model.classes", self.classes, tuple(CLASSES))
+
+
+@dataclasses.dataclass(frozen=True)
+class Baselines:
+    """The methods without training."""
+
+    min_area_mm2: float
+
+    def __post_init__(self) -> None:
+        if not self.min_area_mm2 >= 0:
+            raise InputError(
+                f"baselines.min_area_mm2 is {self.min_area_mm2}; expected 0 or more"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All of them; a section is what one part of the program is called with."""
+
+    protocol: int
+    data: Data
+    folds: Folds
+    model: Network
+    train: Recipe
+    threshold: float
+    symmetries: bool
+    baselines: Baselines
+    devices: int
+    require_gpu: bool
+
+    def __post_init__(self) -> None:
+        _check_known("protocol", self.protocol, (1, 2))
+        _check_least("devices", self.devices, 0)
+        if not 0 <= self.threshold < 1:
+            raise InputError(
+                f"threshold is {self.threshold}; expected between 0 and 1, or 0 to"
+                " choose it on validation patients"
+            )
+        classes = count(self.model.classes)
+        if len(self.train.class_weights) != classes:
+            raise InputError(
+                f"train.class_weights is {self.train.class_weights}, but model.classes"
+                f"={self.model.classes} tells {classes} apart; expected {classes} numbers"
+            )
+
+
+def from_config(config: dict[str, Any]) -> Settings:
+    """Returns the settings of a configuration.
+
+    Raises:
+      InputError: If one is missing, not known, of another type or makes no sense.
+    """
+    return records.parse(
+        Settings, json.dumps(config), "the configuration has a wrong setting", _EXAMPLE
+    )
+
+
+def keep(settings: Settings, path: Path, workdir: Path) -> None:
+    """Checks that a run's settings are those kept in a file, if there are any.
+
+    Args:
+      settings: Of the run.
+      path: The file.
+      workdir: The run's folder, for the message.
+
+    Raises:
+      InputError: If they differ in what decides the results, or the file is damaged.
+    """
+    if not path.is_file():
+        return
+    before = read(path)
+    if (what := _difference(_deciding(before), _deciding(settings))) is not None:
+        raise InputError(
+            f"--workdir={workdir} holds a run with another configuration ({what});"
+            " choose another folder"
+        )
+
+
+def read(path: Path) -> Settings:
+    """Returns the settings that a file keeps.
+
+    Raises:
+      InputError: If it is damaged.
+    """
+    return records.parse(
+        Settings,
+        path.read_bytes(),
+        f"{path}: damaged, or of another version",
+        "choose another --workdir, or delete the file if the configuration is the same",
+    )
+
+
+def _deciding(settings: Settings) -> dict:
+    """Returns what decides the results."""
+    tree = dataclasses.asdict(settings)
+    # Where to compute changes no result, and the baselines' are beside the run's.
+    for name in ("devices", "require_gpu", "baselines"):
+        del tree[name]
+    return tree
+
+
+def _difference(before: dict, now: dict, prefix: str = "") -> str | None:
+    """Returns the first value that differs, in words; None if there is none."""
+    for key, old in before.items():
+        new = now[key]
+        if isinstance(old, dict):
+            if (inner := _difference(old, new, f"{prefix}{key}.")) is not None:
+                return inner
+        elif old != new:
+            return f"{prefix}{key} was {old}, is {new}"
+    return None
+
+
+def _check_known(name: str, value: Any, known: tuple) -> None:
+    if value not in known:
+        raise InputError(
+            f"{name} is {value!r}; expected one of {', '.join(map(str, known))}"
+        )
+
+
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"{name} is {value}; expected {least} or more")

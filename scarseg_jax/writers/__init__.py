@@ -1,0 +1,1 @@
+"""Studies and masks to files."""

@@ -1,0 +1,65 @@
+"""Masks to NIfTI, on the grid of the image they were found in."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from scarseg_jax import files
+from scarseg_jax.errors import InputError
+from scarseg_jax.study import Geometry, Stored
+
+_SAME_STEP = 1e-3  # of the slice distance: more is an uneven stack
+
+
+def write_mask(path: Path, mask: np.ndarray, geometry: Geometry) -> None:
+    """Writes a (Z, Y, X) bool mask as uint8, as the image's own file is stored.
+
+    The header is new, so nothing about the patient gets into it.
+
+    Args:
+      path: Named .nii or .nii.gz.
+      mask: The voxels.
+      geometry: Where they are.
+
+    Raises:
+      InputError: If the folder cannot be written to, or the slices are not parallel
+        and evenly spaced, which the one affine of NIfTI cannot say.
+    """
+    stored = geometry.stored or _stored(path, geometry, mask.shape)
+    image = nibabel.Nifti1Image(stored.from_zyx(mask).astype(np.uint8), stored.affine)
+    image.header.set_xyzt_units("mm")
+    # Files whose affine lacks the spacing keep theirs where it was: in pixdim.
+    image.header["pixdim"][1:4] = stored.spacing_mm
+    suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
+    try:
+        with files.replaced(path, suffix) as partial:
+            image.to_filename(partial)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot write ({error.strerror}); choose a folder that exists and"
+            " that you may write to"
+        ) from error
+
+
+def _stored(path: Path, geometry: Geometry, shape: tuple[int, ...]) -> Stored:
+    """Returns (x, y, z) storage of a stack that was not read from one array."""
+    slices, height, width = shape
+    affine = geometry.affines[0].copy()
+    if slices > 1:
+        step = (geometry.affines[-1] - affine)[:3, 3] / (slices - 1)
+        affine[:3, 2] = step
+        # A tilt shows at the corners of the slices, a shift at all of them.
+        right, down = width - 1, height - 1
+        corners = np.array([(0, right, 0, right), (0, 0, down, down), [0] * 4, [1] * 4])
+        places = (geometry.affines @ corners)[:, :3]
+        even = places[0] + np.arange(slices)[:, None, None] * step[:, None]
+        odd = np.linalg.norm(places - even, axis=1).max()
+        if odd >= _SAME_STEP * np.linalg.norm(step):
+            raise InputError(
+                f"{path}: the slices are not parallel and evenly spaced (off by"
+                f" {odd:.3g} mm), which NIfTI cannot say; choose another format"
+            )
+    # Not the header's, which need not be the distance of the slices.
+    x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))
+    return Stored((width, height, slices), affine, (x, y, z), (2, 1, 0))

@@ -1,0 +1,54 @@
+"""A segmentation to a mask and a JSON of what it was made with."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from scarseg_jax import files
+from scarseg_jax.run import Segmentation
+from scarseg_jax.writers import nifti
+
+
+def write_segmentation(found: Segmentation, path: Path | str) -> dict:
+    """Writes the scar mask, and what it was made with under the same name in .json.
+
+    Args:
+      found: From `find_scar`.
+      path: Of the mask, named .nii.gz or .nii.
+
+    Returns:
+      What the JSON holds.
+
+    Raises:
+      InputError: If the mask cannot be written.
+    """
+    path = Path(path)
+    report = describe(found)
+    nifti.write_mask(path, found.scar, found.study.geometry)
+    files.write_text(json_path(path), json.dumps(report, indent=1))
+    return report
+
+
+def json_path(path: Path) -> Path:
+    """Returns where the JSON beside a mask goes."""
+    return path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.nii')}.json")
+
+
+def describe(found: Segmentation) -> dict:
+    """Returns the figures of a segmentation and what made it, as JSON can hold it."""
+    run = found.run
+    return {
+        "files": [str(file) for file in found.study.files],
+        "protocol": run.protocol,
+        "variant": run.variant,
+        "selection": run.selection,
+        "symmetries": run.symmetries,
+        "members": [dataclasses.asdict(member) for member in found.members],
+        **dataclasses.asdict(found.decision),
+        "spacing_zyx_mm": list(found.study.spacing_mm),
+        "slices": len(found.scar),
+        "slices_with_scar": int(found.scar.any(axis=(1, 2)).sum()),
+        "scar_volume_ml": found.scar_ml,
+        "data_hash": run.data_hash,
+        "versions": run.versions,
+    }

@@ -1,0 +1,146 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from builders import SPACING_MM, draw_study
+
+from scarseg_jax.prepare import crop
+from scarseg_jax.prepare.cut import box_of, cut
+from scarseg_jax.readers import emidec
+from scarseg_jax.segment.pipeline import on_native_grid
+from scarseg_jax.study import Tissue
+
+
+@pytest.fixture
+def study():
+    return draw_study("p", slices=3)
+
+
+def nearest(stack, slices):
+    """Returns the values at the crops' pixels of a (Z, Y, X) stack, 0 outside."""
+    padded = np.pad(stack, ((0, 0), (100, 100), (100, 100)))
+    crops = []
+    for z, plane in enumerate(padded):
+        box = box_of(slices, z)
+        at = (np.rint(crop.to_native(box, 64, a)).astype(int) + 100 for a in (0, 1))
+        crops.append(plane[np.ix_(*at)])
+    return np.stack(crops)
+
+
+def test_the_labels_are_those_that_emidecs_experts_drew(study):
+    # The challenge's labels, drawn on the study's own grid and read as its reader does.
+    drawn = np.zeros(study.image.shape, int)
+    drawn[study.cavity] = emidec.Label.CAVITY
+    drawn[study.myocardium] = emidec.Label.NORMAL_MYOCARDIUM
+    drawn[study.scar] = emidec.Label.INFARCT
+    core = study.scar & (np.arange(80) > 47)
+    drawn[core] = emidec.Label.NO_REFLOW
+    masks = {name: np.isin(drawn, labels) for name, labels in emidec.MASKS.items()}
+    slices = cut(dataclasses.replace(study, **masks), protocol=1)
+    np.testing.assert_array_equal(slices.labels, nearest(drawn, slices))
+    assert np.unique(slices.labels).tolist() == list(Tissue)
+    assert slices.labels.dtype == np.int8
+    np.testing.assert_array_equal(slices.scar, slices.labels >= Tissue.SCAR)
+    np.testing.assert_array_equal(slices.myocardium, slices.labels >= Tissue.MYOCARDIUM)
+
+
+def test_scar_outside_the_myocardium_is_scar(study):
+    wall = study.myocardium & ~study.scar
+    slices = cut(dataclasses.replace(study, myocardium=wall), protocol=1)
+    whole = cut(study, protocol=1)
+    np.testing.assert_array_equal(slices.labels, whole.labels)
+    assert not (slices.scar & slices.myocardium).any()
+    assert (slices.labels[slices.scar] == Tissue.SCAR).all()
+
+
+def test_what_was_not_drawn_is_background(study):
+    bare = dataclasses.replace(study, cavity=None, scar=None)
+    slices = cut(bare, protocol=1)
+    np.testing.assert_array_equal(
+        slices.labels, np.where(slices.myocardium, Tissue.MYOCARDIUM, 0)
+    )
+    assert slices.myocardium.any()
+    assert not slices.labelled.any()
+    assert cut(study, protocol=1).labelled.all()
+    none = dataclasses.replace(bare, myocardium=None)
+    assert not cut(none, protocol=1).labels.any()
+
+
+def test_where_a_slice_was_cut_gives_its_crop_again(study):
+    slices = cut(study, protocol=1)
+    for z, plane in enumerate(study.image):
+        box = box_of(slices, z)
+        assert box.spacing_mm == SPACING_MM[1:]
+        np.testing.assert_array_equal(slices.crop[z], crop.crop_image(plane, box))
+    np.testing.assert_array_equal(slices.scar, nearest(study.scar, slices))
+    np.testing.assert_array_equal(slices.myocardium, nearest(study.myocardium, slices))
+
+
+def test_a_protocol_sees_what_crop_says_it_does(study):
+    one, two = (cut(study, protocol=protocol) for protocol in (1, 2))
+    for name in ("crop", "labels", "centre_px", "side_mm"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    for protocol, slices in ((1, one), (2, two)):
+        seen = [
+            crop.network_input(image, wall, protocol=protocol)
+            for image, wall in zip(one.crop, one.myocardium, strict=True)
+        ]
+        np.testing.assert_array_equal(slices.image[..., 0], seen)
+
+
+def test_protocol_2_sees_nothing_without_a_myocardium(study):
+    bare = dataclasses.replace(study, myocardium=None)
+    assert not cut(bare, protocol=2).image.any()
+    assert cut(bare, protocol=1).image.any()
+
+
+def test_the_truth_changes_nothing_that_protocol_1_sees(study):
+    bare = dataclasses.replace(study, myocardium=None, scar=None, cavity=None)
+    one, other = cut(study, protocol=1), cut(bare, protocol=1)
+    for name in ("image", "crop", "centre_px", "side_mm", "pixel_mm"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.fixture
+def blob():
+    """Returns smooth (3, 72, 80) values up to 1 about where the hearts are."""
+    y, x = np.mgrid[:72, :80]
+    shifts = np.array([-3, 0, 5])[:, None, None]
+    return np.exp(-((y - 36 - shifts) ** 2 + (x - 41) ** 2) / (2 * 6.0**2))
+
+
+def crops_of(blob, slices):
+    return np.stack([crop.crop_image(b, box_of(slices, z)) for z, b in enumerate(blob)])
+
+
+def test_a_smooth_blob_goes_into_the_crops_and_back(study, blob):
+    slices = cut(study, protocol=1)
+    native = on_native_grid(crops_of(blob, slices), slices, study, protocol=1)
+    np.testing.assert_allclose(native, blob, atol=0.02)
+    assert native.dtype == np.float32
+    assert native.shape == study.image.shape
+
+
+def test_outside_the_crops_no_scar_is_probable(study):
+    slices = cut(study, protocol=1)
+    sure = np.ones((3, 64, 64))
+    native = on_native_grid(sure, slices, study, protocol=1)
+    y, x = np.mgrid[:72, :80]
+    for z, plane in enumerate(native):
+        down, right = (i - c for i, c in zip((y, x), slices.centre_px[z], strict=True))
+        half_px = slices.side_mm[z] / 2 / SPACING_MM[1]
+        inside = np.maximum(np.abs(down), np.abs(right)) <= half_px
+        assert inside.any()
+        assert not inside.all()
+        np.testing.assert_allclose(plane, inside, atol=1e-6)
+
+
+def test_protocol_2_is_protocol_1_inside_the_myocardium_and_0_outside(study, blob):
+    slices = cut(study, protocol=2)
+    crops = crops_of(blob, slices)
+    one, two = (on_native_grid(crops, slices, study, protocol=p) for p in (1, 2))
+    assert not two[~study.myocardium].any()
+    assert one[~study.myocardium].any()
+    np.testing.assert_array_equal(two[study.myocardium], one[study.myocardium])
+    assert two.any()
+    assert two.dtype == np.float32

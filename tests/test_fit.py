@@ -1,0 +1,186 @@
+"""Training on a toy problem: bright blobs are scar."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from builders import draw_blobs
+
+from scarseg_jax.errors import InputError, Stopped
+from scarseg_jax.learn import checkpoint, train
+from scarseg_jax.learn.enet import ENet
+from scarseg_jax.learn.fit import StateRecord, fit
+from scarseg_jax.learn.recipe import Recipe
+from scarseg_jax.prepare.folds import Fold
+from scarseg_jax.run import Member
+
+RECIPE = Recipe(
+    epochs=3,
+    batch_size=4,
+    learning_rate=5e-4,
+    decay=0.1,
+    weight_decay=2e-4,
+    class_weights=(1.0, 1.0),
+    selection="validation",
+)
+FOLDS = (
+    Fold(np.arange(6, dtype=np.int32), np.array([6, 7], np.int32), np.array([8, 9])),
+    Fold(np.arange(2, 10, dtype=np.int32), np.array([0], np.int32), np.array([1])),
+)
+MEMBERS = (Member(0, 0), Member(0, 1), Member(1, 0))
+GIVEN: dict[str, Any] = {
+    "data": draw_blobs(),
+    "folds": FOLDS,
+    "members": MEMBERS,
+    "data_hash": "toy",
+}
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory):
+    return tmp_path_factory.mktemp("states")
+
+
+@pytest.fixture(scope="module")
+def fitted(states):
+    return fit(states, ENet(), RECIPE, **GIVEN)
+
+
+def of_member(history, member):
+    return [
+        row for row in history if (row.fold, row.seed) == (member.fold, member.seed)
+    ]
+
+
+def test_a_member_equals_its_single_run(fitted, tmp_path):
+    alone = fit(tmp_path, ENet(), RECIPE, **{**GIVEN, "members": MEMBERS[2:]})
+    for ours, theirs in zip(
+        jax.tree.leaves(alone.variables), jax.tree.leaves(fitted.variables), strict=True
+    ):
+        np.testing.assert_allclose(ours[0], theirs[2], atol=1e-5)
+    losses = [row.loss for row in of_member(fitted.history, MEMBERS[2])]
+    np.testing.assert_allclose([r.loss for r in alone.history], losses, rtol=1e-5)
+
+
+def test_members_differ_by_fold_and_by_seed(fitted):
+    kernels = fitted.variables["params"]["classify"]["kernel"]
+    assert not np.allclose(kernels[0], kernels[1])
+    assert not np.allclose(kernels[0], kernels[2])
+
+
+def test_the_loss_falls(fitted):
+    for member in MEMBERS:
+        losses = [row.loss for row in of_member(fitted.history, member)]
+        assert len(losses) == RECIPE.epochs
+        assert losses[-1] < losses[0]
+
+
+def test_each_member_has_the_epoch_that_was_best_on_its_validation_slices(fitted):
+    for member, epoch, dice in zip(
+        MEMBERS, fitted.best_epoch, fitted.best_dice, strict=True
+    ):
+        rows = of_member(fitted.history, member)
+        assert [row.epoch for row in rows] == [1, 2, 3]
+        scores = [row.validation_dsc for row in rows]
+        assert dice == max(scores)
+        assert epoch == 1 + scores.index(dice)
+
+
+def test_restored_networks_equal_those_in_memory(fitted, tmp_path):
+    record = StateRecord("toy", "", fitted.history, RECIPE.epochs, fitted.seconds)
+    checkpoint.save(tmp_path / "checkpoint", fitted.variables, record)
+    restored, said = checkpoint.load(tmp_path / "checkpoint", StateRecord)
+    jax.tree.map(np.testing.assert_array_equal, restored, fitted.variables)
+    assert said == record
+
+
+@contextlib.contextmanager
+def signal_after_epoch(number):
+    """Sends SIGTERM when the progress of an epoch is told."""
+
+    def watch(record):
+        if record.getMessage().startswith(f"epoch {number}/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return True
+
+    log = logging.getLogger(fit.__module__)
+    log.addFilter(watch)
+    try:
+        yield
+    finally:
+        log.removeFilter(watch)
+
+
+def test_stopping_and_going_on_ends_where_a_straight_run_ends(fitted, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger=fit.__module__):
+        with signal_after_epoch(1), pytest.raises(Stopped) as stopped:
+            fit(tmp_path, ENet(), RECIPE, **GIVEN)
+        assert stopped.value.args == (signal.SIGTERM,)
+        assert [path.name for path in tmp_path.iterdir()] == ["epoch_000001"]
+        again = fit(tmp_path, ENet(), RECIPE, **GIVEN)
+    assert "going on after epoch 1 of 3" in caplog.text
+    assert again.best_epoch == fitted.best_epoch
+    assert again.best_dice == fitted.best_dice
+    assert again.history == fitted.history
+    jax.tree.map(np.testing.assert_array_equal, again.variables, fitted.variables)
+
+
+def test_a_finished_training_comes_back_from_its_state(fitted, states):
+    again = fit(states, ENet(), RECIPE, **GIVEN)
+    assert again[1:4] == fitted[1:4]
+    assert again.seconds > 0
+    jax.tree.map(np.testing.assert_array_equal, again.variables, fitted.variables)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"data_hash": "another"},
+        {"folds": (FOLDS[0], dataclasses.replace(FOLDS[1], test=np.array([0])))},
+    ],
+)
+@pytest.mark.usefixtures("fitted")
+def test_a_state_of_other_data_or_another_split_is_refused(states, other):
+    with pytest.raises(InputError, match="other data or another split"):
+        fit(states, ENet(), RECIPE, **{**GIVEN, **other})
+
+
+def test_a_batch_of_more_than_an_epoch_is_refused(tmp_path):
+    recipe = dataclasses.replace(RECIPE, batch_size=65)  # of 8 images in 8 symmetries
+    with pytest.raises(InputError, match="batch_size is 65, more than an epoch"):
+        fit(tmp_path, ENet(), recipe, **GIVEN)
+
+
+def test_the_epoch_is_traced_once(monkeypatch, tmp_path):
+    traces = []
+    plain = train.cross_entropy
+
+    def counted(*arguments):
+        traces.append(1)
+        return plain(*arguments)
+
+    monkeypatch.setattr(train, "cross_entropy", counted)
+    given = {**GIVEN, "folds": FOLDS[:1], "members": MEMBERS[:1]}
+    fit(tmp_path, ENet(), RECIPE, **given)
+    # Once in the value, and no second time for another epoch.
+    assert len(traces) == 1
+
+
+def test_what_is_chosen_does_not_depend_on_the_test_patients(fitted, tmp_path):
+    data = draw_blobs()
+    labels = data.labels.copy()
+    test = FOLDS[0].test
+    labels[test] = 1 - labels[test]
+    given = {**GIVEN, "folds": FOLDS[:1], "members": MEMBERS[:1]}
+    given["data"] = data._replace(labels=labels)
+    other = fit(tmp_path, ENet(), RECIPE, **given)
+    assert other.best_epoch[0] == fitted.best_epoch[0]
+    assert other.best_dice[0] == pytest.approx(fitted.best_dice[0], abs=1e-5)
+    before = [row.test_dsc for row in of_member(fitted.history, MEMBERS[0])]
+    assert [row.test_dsc for row in other.history] != before
