@@ -101,30 +101,38 @@ def test_restored_networks_equal_those_in_memory(fitted, tmp_path):
 
 
 @contextlib.contextmanager
-def signal_after_epoch(number):
-    """Sends SIGTERM when the progress of an epoch is told."""
+def listening(react=lambda message: None):
+    """Yields the list of what training tells; `react` is called with each line."""
+    said = []
 
-    def watch(record):
-        if record.getMessage().startswith(f"epoch {number}/"):
-            os.kill(os.getpid(), signal.SIGTERM)
+    def listen(record):
+        said.append(record.getMessage())
+        react(said[-1])
         return True
 
     log = logging.getLogger(fit.__module__)
-    log.addFilter(watch)
+    before = log.level
+    log.setLevel(logging.INFO)
+    log.addFilter(listen)
     try:
-        yield
+        yield said
     finally:
-        log.removeFilter(watch)
+        log.removeFilter(listen)
+        log.setLevel(before)
 
 
-def test_stopping_and_going_on_ends_where_a_straight_run_ends(fitted, tmp_path, caplog):
-    with caplog.at_level(logging.INFO, logger=fit.__module__):
-        with signal_after_epoch(1), pytest.raises(Stopped) as stopped:
-            fit(tmp_path, ENet(), RECIPE, **GIVEN)
-        assert stopped.value.args == (signal.SIGTERM,)
-        assert [path.name for path in tmp_path.iterdir()] == ["epoch_000001"]
+def test_stopping_and_going_on_ends_where_a_straight_run_ends(fitted, tmp_path):
+    def terminate(message):
+        if message.startswith("epoch 1/3"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with listening(terminate), pytest.raises(Stopped) as stopped:
+        fit(tmp_path, ENet(), RECIPE, **GIVEN)
+    assert stopped.value.args == (signal.SIGTERM,)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch_000001"]
+    with listening() as said:
         again = fit(tmp_path, ENet(), RECIPE, **GIVEN)
-    assert "going on after epoch 1 of 3" in caplog.text
+    assert "going on after epoch 1 of 3" in said
     assert again.best_epoch == fitted.best_epoch
     assert again.best_dice == fitted.best_dice
     assert again.history == fitted.history
@@ -132,7 +140,9 @@ def test_stopping_and_going_on_ends_where_a_straight_run_ends(fitted, tmp_path, 
 
 
 def test_a_finished_training_comes_back_from_its_state(fitted, states):
-    again = fit(states, ENet(), RECIPE, **GIVEN)
+    with listening() as said:
+        again = fit(states, ENet(), RECIPE, **GIVEN)
+    assert not any(message.startswith("epoch") for message in said)
     assert again[1:4] == fitted[1:4]
     assert again.seconds > 0
     jax.tree.map(np.testing.assert_array_equal, again.variables, fitted.variables)

@@ -54,6 +54,12 @@ def boxes(
     )
 
 
+def moved(box: CropBox, by_px: np.ndarray) -> CropBox:
+    """Returns the box in coordinates whose origin lies (y, x) pixels before."""
+    y, x = (np.array(box.centre_px) + by_px).tolist()
+    return dataclasses.replace(box, centre_px=(y, x))
+
+
 def to_native(box: CropBox, size: int, axis: int) -> np.ndarray:
     """Returns the slice's coordinate of each crop pixel's centre, (size,)."""
     from_centre_mm = ((np.arange(size) + 0.5) / size - 0.5) * box.side_mm
@@ -138,12 +144,13 @@ def contains(box: CropBox, mask: np.ndarray) -> bool:
 def z_score(image: np.ndarray) -> np.ndarray:
     """Returns the image with mean 0 and deviation 1 (paper, section 3), float32.
 
-    A constant image becomes zeros.
+    A constant image, up to the rounding of float32, becomes zeros.
     """
-    deviation = image.std(dtype=np.float64)
-    if deviation < 1e-6 * max(1.0, np.abs(image).max()):
+    image = image.astype(np.float64)
+    deviation = image.std()
+    if deviation <= np.finfo(np.float32).eps * np.abs(image).max():
         return np.zeros_like(image, np.float32)
-    return ((image - image.mean(dtype=np.float64)) / deviation).astype(np.float32)
+    return ((image - image.mean()) / deviation).astype(np.float32)
 
 
 def network_input(

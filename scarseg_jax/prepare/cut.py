@@ -7,11 +7,12 @@ Preparing a data set, evaluating and predicting all come through `cut`; the way 
 import numpy as np
 
 from scarseg_jax.prepare import crop
+from scarseg_jax.prepare.clean import clean, used_window
 from scarseg_jax.prepare.hough import find_left_ventricle
 from scarseg_jax.study import Slices, Study, Tissue
 
 # Raise this when the same study gives other slices than before.
-PREPARATION = 2
+PREPARATION = 3
 
 
 def cut(study: Study, *, protocol: int) -> Slices:
@@ -22,15 +23,16 @@ def cut(study: Study, *, protocol: int) -> Slices:
       protocol: 1 sees the whole crop, 2 the myocardium only.
     """
     count = len(study.image)
-    boxes = crop.boxes(
-        find_left_ventricle(study.image, study.spacing_mm), study.spacing_mm
-    )
+    image, corner_px = _cleaned(study.image)
+    found = find_left_ventricle(image, study.spacing_mm)
+    inner = crop.boxes(found, study.spacing_mm)
+    boxes = [crop.moved(box, corner_px) for box in inner]
     masks = {
         name: np.zeros(study.image.shape, bool) if mask is None else mask
         for name, mask in study.masks.items()
     }
     crops = np.stack(
-        [crop.crop_image(*pair) for pair in zip(study.image, boxes, strict=True)]
+        [crop.crop_image(*pair) for pair in zip(image, inner, strict=True)]
     )
     inside = {
         name: np.stack(
@@ -63,6 +65,18 @@ def cut(study: Study, *, protocol: int) -> Slices:
         side_mm=side_mm,
         pixel_mm=(side_mm / crop.SIZE).astype(np.float32),
     )
+
+
+def _cleaned(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the stack without wild values and borders, and its corner, (y, x)."""
+    corner_px = np.zeros(2, int)
+    # A stray value hides a border, and a border what values are tame: hence twice.
+    for again in (True, True, False):
+        rows, columns = used_window(image)
+        corner_px += np.array([rows.start, columns.start])
+        image = image[:, rows, columns]
+        image = clean(image) if again else image
+    return image, corner_px
 
 
 def box_of(slices: Slices, index: int) -> crop.CropBox:

@@ -54,7 +54,7 @@ def find_left_ventricle(
       spacing_mm: Voxel spacing (z, y, x).
     """
     factors = np.array(spacing_mm[1:]) / WORKING_PIXEL_MM
-    small = _resized(image, factors)
+    small = _resized(_scaled(image), factors)
     middle = _middle(small)
     reach = int(_SEARCH * CENTRE_PRIOR_MM / WORKING_PIXEL_MM)
     corner = np.rint(middle).astype(int) - reach
@@ -111,8 +111,19 @@ def _blurred(images: np.ndarray, deviation_mm: float) -> np.ndarray:
     return _multiplied(rows, images, columns)
 
 
+def _scaled(image: np.ndarray) -> np.ndarray:
+    """Returns the stack from 0 to between 1/2 and 1, float32.
+
+    By a power of two, which rounds nothing; squares of very small or large intensities
+    would leave float32's range. From 0, so that what is blank stays blank.
+    """
+    span = float(image.max()) - float(image.min())
+    above = image.astype(np.float64) - float(image.min())
+    return np.ldexp(above, -np.frexp(span)[1]).astype(np.float32)
+
+
 def _resized(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Returns the stack on the working grid, float32, its minimum made 0."""
+    """Returns the stack, which is 0 where it is blank, on the working grid, float32."""
     matrices = []
     for length, factor in zip(image.shape[1:], factors, strict=True):
         count = max(round(length * factor), 1)
@@ -121,9 +132,7 @@ def _resized(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
         blur = _blur(length, max(0, 0.5 / factor - 0.5))
         matrices.append(sparse.csr_array(linear.astype(np.float32)) @ blur)
     rows, columns = matrices
-    # From 0, so that what is blank stays blank: nothing is rounded there.
-    image = image.astype(np.float32)
-    return _multiplied(rows, image - image.min(), columns)
+    return _multiplied(rows, image, columns)
 
 
 def _middle(stack: np.ndarray) -> np.ndarray:
