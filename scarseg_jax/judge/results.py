@@ -301,6 +301,43 @@ class Pictures:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class NativePictures:
+    """What a page draws of the images: a window of each slice on its own grid.
+
+    A patient's slices have one window. H and W are those of the largest; smaller ones
+    are filled up with 0 below and to the right.
+
+    Attributes:
+      patient: (N,) str.
+      slice: (N,) int.
+      image: (N, H, W) uint8, black and white at the intensities `shown`.
+      myocardium: (N, H, W) bool; nothing where it was not drawn.
+      scar: (N, H, W) bool truth.
+      called: (N, H, W) bool, by more than half of the seeds.
+      called_by_any: (N, H, W) bool, by one seed or more.
+      top_left_px: (N, 2) int, the window's first row and column on the slice.
+      size_px: (N, 2) int, its rows and columns.
+      pixel_mm: (N, 2) float64, pixel size (y, x).
+      shown: (N, 2) float64, the intensities of 0 and 255.
+      marks: (N, 4) str, the side of the patient (R, L, A, P, ...) at the left, right,
+        top and bottom; empty where the files do not tell.
+    """
+
+    patient: np.ndarray
+    slice: np.ndarray
+    image: np.ndarray
+    myocardium: np.ndarray
+    scar: np.ndarray
+    called: np.ndarray
+    called_by_any: np.ndarray
+    top_left_px: np.ndarray
+    size_px: np.ndarray
+    pixel_mm: np.ndarray
+    shown: np.ndarray
+    marks: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Results:
     """All of it.
 
@@ -308,7 +345,8 @@ class Results:
       summary: Of the run.
       slices: One row for each seed and slice.
       patients: One row for each seed and patient.
-      pictures: Of each slice.
+      pictures: Of each slice's crop.
+      native_pictures: Of each slice on the image's own grid.
       history: One row for each member and epoch; empty without training.
     """
 
@@ -316,4 +354,5 @@ class Results:
     slices: tuple[SliceRow, ...]
     patients: tuple[PatientRow, ...]
     pictures: Pictures
+    native_pictures: NativePictures
     history: tuple[EpochRecord, ...] = ()

@@ -36,6 +36,7 @@ from scarseg_jax.judge.statistics import (
     brier,
     expected_calibration_error,
 )
+from scarseg_jax.judge.windows import native_pictures
 from scarseg_jax.run import EpochRecord
 from scarseg_jax.study import Slices, Study
 
@@ -124,6 +125,7 @@ def judge(
             _patient_rows(slices, patient_fold, answers.seeds, native, crop, sizes)
         ),
         pictures=_pictures(slices, answers),
+        native_pictures=native_pictures(truth.studies, slices, answers.native),
         history=tuple(history),
     )
 

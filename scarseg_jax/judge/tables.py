@@ -19,6 +19,7 @@ import pydantic
 from scarseg_jax import files, records
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge.results import (
+    NativePictures,
     PatientRow,
     Pictures,
     Results,
@@ -28,6 +29,7 @@ from scarseg_jax.judge.results import (
 from scarseg_jax.run import EpochRecord
 
 Row = TypeVar("Row")
+Arrays = TypeVar("Arrays")
 _DAMAGED = "damaged, or made by another version"
 _MEND = "make that run's results again: --mode=evaluate"
 # Before the names of a nested record's columns.
@@ -36,15 +38,13 @@ _ROWS = {"slices": SliceRow, "patients": PatientRow, "history": EpochRecord}
 
 
 def write(directory: Path, results: Results) -> None:
-    """Writes slices.csv, patients.csv, history.csv, predictions.npz, summary.json."""
+    """Writes the rows as CSV, the pictures as NPZ and the figures as summary.json."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, kind in _ROWS.items():
         if rows := getattr(results, name):
             files.write_text(directory / f"{name}.csv", to_csv(kind, rows))
-    archive = io.BytesIO()
-    kept = {k: v for k, v in vars(results.pictures).items() if v is not None}
-    np.savez_compressed(archive, **kept)
-    files.write_bytes(directory / "predictions.npz", archive.getvalue())
+    _write_arrays(directory / "predictions.npz", results.pictures)
+    _write_arrays(directory / "native.npz", results.native_pictures)
     files.write_text(directory / "summary.json", records.to_json(results.summary))
 
 
@@ -63,6 +63,7 @@ def read(workdir: Path) -> Results:
         slices=read_rows(directory / "slices.csv", SliceRow),
         patients=read_rows(directory / "patients.csv", PatientRow),
         pictures=read_pictures(directory / "predictions.npz"),
+        native_pictures=read_native_pictures(directory / "native.npz"),
         history=history,
     )
 
@@ -84,11 +85,16 @@ def read_pictures(path: Path) -> Pictures:
     Raises:
       InputError: If the file is missing or damaged.
     """
-    with _damage_reported(path), np.load(path, allow_pickle=False) as archive:
-        try:
-            return Pictures(**{name: archive[name] for name in archive.files})
-        except TypeError as error:
-            raise ValueError(error) from None
+    return _read_arrays(path, Pictures)
+
+
+def read_native_pictures(path: Path) -> NativePictures:
+    """Returns what native.npz holds.
+
+    Raises:
+      InputError: If the file is missing or damaged.
+    """
+    return _read_arrays(path, NativePictures)
 
 
 def to_csv(kind: type, rows: Sequence[Any]) -> str:
@@ -135,6 +141,21 @@ def row_floats(rows: Sequence[Any], *path: str) -> np.ndarray:
     return np.array([math.nan if v is None else v for v in values], float)
 
 
+def _write_arrays(path: Path, record: Any) -> None:
+    stream = io.BytesIO()
+    kept = {k: v for k, v in vars(record).items() if v is not None}
+    np.savez_compressed(stream, **kept)
+    files.write_bytes(path, stream.getvalue())
+
+
+def _read_arrays(path: Path, kind: type[Arrays]) -> Arrays:
+    with _damage_reported(path), np.load(path, allow_pickle=False) as archive:
+        try:
+            return kind(**{name: archive[name] for name in archive.files})
+        except TypeError as error:
+            raise ValueError(error) from None
+
+
 def _columns(kind: type, prefix: str = "") -> list[str]:
     names = []
     for name, hint in get_type_hints(kind).items():
@@ -165,7 +186,8 @@ def _nested(kind: type, cells: Mapping[str, str | None], prefix: str = "") -> di
 def _damage_reported(path: Path) -> Iterator[None]:
     if not path.is_file():
         raise InputError(
-            f"{path}: no such file; finish that run first (--mode=all, or evaluate)"
+            f"{path}: no such file; finish that run first (--mode=all, or evaluate;"
+            " of a method without training --mode=baselines)"
         )
     try:
         yield
