@@ -1,4 +1,4 @@
-"""The report's pictures: SVG for plots, PNG for overlays on images."""
+"""The report's plots, as SVG."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -7,19 +7,13 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 from scarseg_jax.judge.agreement import BlandAltman
 from scarseg_jax.run import EpochRecord
 
-# Paper, Fig. 5: blue is the ground truth, green Protocol 2. Dashes tell them apart
-# without colour.
-TRUTH = {"colors": "#3b9cff", "linestyles": "dashed", "linewidths": 1.3}
-PREDICTION = {"colors": "#35d04f", "linestyles": "solid", "linewidths": 1.3}
-ATLAS_COLUMNS = 16
 _INK = "#1f3b57"
+_LIMIT = "#b3321c"
 _STYLE: Any = {"svg.hashsalt": "scarseg_jax", "svg.fonttype": "none", "font.size": 9}
 
 
@@ -59,7 +53,7 @@ def box_plots(metrics: Mapping[str, np.ndarray]) -> str:
     axes.boxplot(
         [values if values.size else [np.nan] for values in defined.values()],
         tick_labels=names,
-        medianprops={"color": "#c8442b"},
+        medianprops={"color": _LIMIT},
         flierprops={"markersize": 3, "markeredgecolor": "#888"},
         widths=0.55,
     )
@@ -67,99 +61,59 @@ def box_plots(metrics: Mapping[str, np.ndarray]) -> str:
     return _svg(figure)
 
 
-def dice_against_size(true_px: np.ndarray, dice: np.ndarray) -> str:
+def dice_against_size(true_mm2: np.ndarray, dice: np.ndarray) -> str:
     """Returns DSC against the true scar's size, slice by slice, as SVG.
 
     Args:
-      true_px: (n,) pixels, all above 0.
+      true_mm2: (n,) areas, all above 0.
       dice: (n,) fractions.
     """
     figure, (axes,) = _figure(4.6, 2.8)
-    axes.plot(true_px, 100 * dice, ".", color=_INK, alpha=0.5, markersize=4)
-    axes.set(xlabel="true scar, pixels of the image", ylabel="DSC, %", ylim=(-3, 103))
-    if true_px.size:
+    axes.plot(true_mm2, 100 * dice, ".", color=_INK, alpha=0.5, markersize=4)
+    axes.set(xlabel="true scar of the slice, mm²", ylabel="DSC, %", ylim=(-3, 103))
+    if true_mm2.size:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
     return _svg(figure)
 
 
-def overlays(
-    crops: np.ndarray, scar: np.ndarray, predicted: np.ndarray, titles: Sequence[str]
-) -> bytes:
-    """Returns a sheet of slices with both contours, as PNG.
-
-    Args:
-      crops: (n, H, W) intensities.
-      scar: (n, H, W) bool truth.
-      predicted: (n, H, W) bool.
-      titles: One a slice.
-    """
-    columns = min(len(crops), 5)
-    rows = -(-len(crops) // columns)
-    figure = Figure(figsize=(1.75 * columns, 1.95 * rows), dpi=80, layout="constrained")
-    FigureCanvasAgg(figure)
-    for number, title in enumerate(titles):
-        axes = figure.add_subplot(rows, columns, number + 1)
-        low, high = np.percentile(crops[number], (1, 99.5))
-        axes.imshow(crops[number], cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
-        for mask, style in (
-            (scar[number], TRUTH),
-            (predicted[number], PREDICTION),
-        ):
-            if mask.any():
-                axes.contour(mask, levels=[0.5], **style)
-        axes.set_title(title, fontsize=8, pad=2)
-        axes.set_axis_off()
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
-
-
-def atlas(tiles: np.ndarray) -> bytes:
-    """Returns all slices side by side, `ATLAS_COLUMNS` in a row, as a grey PNG.
-
-    Args:
-      tiles: (n, H, W) bool masks, or intensities, of which each slice's own range
-        (1st to 99.5th percentile) is shown.
-    """
-    n, height, width = tiles.shape
-    if tiles.dtype == bool:
-        grey = tiles * np.uint8(255)
-    else:
-        low, high = np.percentile(tiles, (1, 99.5), axis=(1, 2), keepdims=True)
-        share = (tiles - low) / np.maximum(high - low, 1e-6)
-        grey = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
-    rows = -(-n // ATLAS_COLUMNS)
-    sheet = np.zeros((rows * ATLAS_COLUMNS, height, width), np.uint8)
-    sheet[:n] = grey
-    sheet = sheet.reshape(rows, ATLAS_COLUMNS, height, width).swapaxes(1, 2)
-    stream = io.BytesIO()
-    picture = Image.fromarray(sheet.reshape(rows * height, ATLAS_COLUMNS * width))
-    picture.convert("1" if tiles.dtype == bool else "L").save(
-        stream, format="png", optimize=True
-    )
-    return stream.getvalue()
-
-
 def bland_altman_plot(
-    true: np.ndarray, called: np.ndarray, agreement: BlandAltman
+    true: np.ndarray, called: np.ndarray, agreement: BlandAltman, unit: str
 ) -> str:
     """Returns differences against means of scar sizes, with the limits, as SVG.
 
     Args:
-      true: (n,) per cent of the myocardium.
-      called: (n,) per cent of the myocardium.
+      true: (n,) sizes.
+      called: (n,) sizes.
       agreement: Their limits.
+      unit: Of all.
     """
     figure, (axes,) = _figure(4.6, 2.8)
+    axes.axhline(0, color="#9aa5b1", linewidth=0.8)
     axes.plot((true + called) / 2, called - true, ".", color=_INK, alpha=0.6)
-    for level, style in (
-        (agreement.bias, "-"),
-        (agreement.lower, "--"),
-        (agreement.upper, "--"),
+    for name, level, interval, style in (
+        ("+1.96 SD", agreement.upper, agreement.upper_ci, "--"),
+        ("bias", agreement.bias, agreement.bias_ci, "-"),
+        ("\N{MINUS SIGN}1.96 SD", agreement.lower, agreement.lower_ci, "--"),
     ):
-        if level is not None:
-            axes.axhline(level, color="#c8442b", linestyle=style, linewidth=1)
-    axes.set(xlabel="mean of true and called, % of LV", ylabel="called - true, %")
+        if level is None:
+            continue
+        axes.axhline(level, color=_LIMIT, linestyle=style, linewidth=1)
+        if interval is not None:
+            axes.axhspan(*interval, color=_LIMIT, alpha=0.1, linewidth=0)
+        axes.annotate(
+            f"{name}\n{level:+.1f}",
+            (1.01, level),
+            xycoords=("axes fraction", "data"),
+            color=_LIMIT,
+            fontsize=7.5,
+            va="center",
+            annotation_clip=False,
+        )
+    axes.set(
+        xlabel=f"mean of true and called scar, {unit}",
+        ylabel=f"called \N{MINUS SIGN} true, {unit}",
+    )
     return _svg(figure)
 
 

@@ -1,26 +1,24 @@
-"""One self-contained HTML page from the results of a run, and of others beside it."""
+"""One self-contained HTML page from the results of a run, and of others beside it.
 
-import base64
+It says what the results hold and computes no statistics of its own.
+"""
+
 import dataclasses
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
 
 from scarseg_jax import files
-from scarseg_jax.judge.paired import Comparison, Run
-from scarseg_jax.judge.results import (
-    Figures,
-    PatientRow,
-    Pictures,
-    Results,
-    Summary,
-)
+from scarseg_jax.judge.paired import ALPHA, Comparison, Run
+from scarseg_jax.judge.results import Figures, Results, Summary
 from scarseg_jax.judge.tables import row_floats
-from scarseg_jax.show import figures
+from scarseg_jax.show import figures, sheets
+from scarseg_jax.show.viewer import area_mm2, in_order, viewer
 
 # Paper, Table 1: median and inter-quartile range, per cent.
 PAPER = {
@@ -39,7 +37,7 @@ PAPER = {
 }
 # Paper, section 4: slices and patients with missed, and with false scar.
 PAPER_FAILURES = {1: ((17, 7), (21, 10)), 2: ((2, 1), (28, 11))}
-_MOST_FAILURES_SHOWN = 20
+_NONE = "\N{EN DASH}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +48,23 @@ class _Method:
     figures: Figures
     summary: Summary | None = None
     test: Comparison | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Standing:
+    """How the run stands against the best method without training.
+
+    Attributes:
+      best: The one with the highest mean 3-D Dice.
+      of: How many there are.
+      test: Of the run with it.
+      verdict: In words, by patients.
+    """
+
+    best: Summary
+    of: int
+    test: Comparison
+    verdict: str
 
 
 def write_report(
@@ -65,36 +80,30 @@ def write_report(
       run: What it is about.
       others: Methods on the same slices, to set beside.
       compared: Each with the run.
+
+    Raises:
+      InputError: If another's pictures do not fit the run's.
     """
     results = run.results
     summary, about = results.summary, results.summary.about
-    true_px, dsc = (
-        row_floats(results.slices, "native", name) for name in ("true_px", "dsc")
-    )
-    scarred = true_px > 0
-    boxes = {
-        name: row_floats(results.slices, "native", name.lower())[
-            scarred if name in ("Se", "DSC") else slice(None)
-        ]
-        for name in ("Acc", "Sp", "Se", "DSC")
-    }
-    history = results.history
     record = dataclasses.asdict(about.run) if about.run else {}
     page = _template().render(
+        style=_part("run_report.css"),
+        script=_part("run_report.js"),
         summary=summary,
         about=about,
         run=about.run,
         paper=PAPER.get(about.protocol, {}),
         paper_failures=PAPER_FAILURES.get(about.protocol),
         patients=results.patients,
-        curves=Markup(figures.training_curves(history)) if history else None,
-        boxes=Markup(figures.box_plots(boxes)),
-        sizes=Markup(figures.dice_against_size(true_px[scarred], dsc[scarred])),
-        examples=_examples(results.patients, results.pictures),
-        failures=_failures(results.pictures),
+        first_slice=sheets.first_slice(results.patients, results.native_pictures),
+        examples=sheets.examples(results),
+        failures=sheets.failures(results),
         methods=_methods(run, others, compared),
-        sizes_agree=_sizes(results),
-        viewer=_viewer(results.pictures, others),
+        standing=_standing(others, compared),
+        areas=sorted({a for o in others if (a := o.about.min_area_mm2) is not None}),
+        plots=_plots(results),
+        viewer=viewer(run, others),
         provenance=_flat(
             {k: v for k, v in record.items() if k not in ("members", "history")}
         ),
@@ -116,128 +125,112 @@ def _methods(
     return rows
 
 
-def _sizes(results: Results) -> Markup | None:
-    """Returns the plot of called against true scar, where the myocardium is known."""
-    agreement = results.summary.percent_lv
+def _standing(
+    others: Sequence[Run], compared: Sequence[Comparison]
+) -> _Standing | None:
+    """Returns how the run stands; None without a method to stand against."""
+    untrained = [
+        (dice, other.results.summary, test)
+        for other, test in zip(others, compared, strict=True)
+        if other.about.run is None
+        and (dice := other.results.summary.native.dice_3d_mean.mean) is not None
+    ]
+    if not untrained:
+        return None
+    _, best, test = max(untrained, key=lambda one: one[0])
+    verdict = "no significant difference"
+    if test.patients_p_holm < ALPHA:
+        better = test.patients.median_difference < 0  # the other's less the run's
+        verdict = f"this run is significantly {'better' if better else 'worse'}"
+    return _Standing(best, len(untrained), test, verdict)
+
+
+def _plots(results: Results) -> dict[str, Markup | None]:
+    """Returns the plots, by name; None of what there are no figures for."""
+    rows, history = results.slices, results.history
+    true_px, dsc = (row_floats(rows, "native", name) for name in ("true_px", "dsc"))
+    scarred = true_px > 0
+    boxes = {
+        name: row_floats(rows, "native", name.lower())[
+            scarred if name in ("Se", "DSC") else slice(None)
+        ]
+        for name in ("Acc", "Sp", "Se", "DSC")
+    }
+    pictures = results.native_pictures
+    order = in_order(pictures)
+    mm2 = [
+        area_mm2(row.native.true_px, pictures.pixel_mm[order[row.patient, row.slice]])
+        for row in rows
+    ]
+    drawn = {
+        "boxes": figures.box_plots(boxes),
+        "dice": figures.dice_against_size(np.array(mm2)[scarred], dsc[scarred]),
+        "curves": figures.training_curves(history) if history else None,
+        "volume": _agreement(results, "ml", "ml"),
+        "percent": _agreement(results, "percent_lv", "% of LV"),
+    }
+    return {name: svg and Markup(svg) for name, svg in drawn.items()}
+
+
+def _agreement(results: Results, size: str, unit: str) -> str | None:
+    """Returns the plot of called against true scar sizes, where they are known.
+
+    Args:
+      results: Of the run.
+      size: "ml" or "percent_lv".
+      unit: Of it.
+    """
+    summary = results.summary
+    agreement = summary.volume_ml if size == "ml" else summary.percent_lv
     if agreement is None:
         return None
     sizes: dict[str, list[tuple[float, float]]] = {}
     pairs = zip(
-        row_floats(results.patients, "size", "true_percent_lv"),
-        row_floats(results.patients, "size", "called_percent_lv"),
+        row_floats(results.patients, "size", f"true_{size}"),
+        row_floats(results.patients, "size", f"called_{size}"),
         strict=True,
     )
     for row, pair in zip(results.patients, pairs, strict=True):
         sizes.setdefault(row.patient, []).append(pair)
     true, called = np.array([np.mean(own, axis=0) for own in sizes.values()]).T
-    return Markup(figures.bland_altman_plot(true, called, agreement.bland_altman))
-
-
-def _viewer(pictures: Pictures, others: Sequence[Run]) -> dict:
-    """Returns what the page needs to show every slice with every method."""
-    order = np.lexsort((pictures.slice, pictures.patient))
-    layers = [
-        ("Truth", pictures.scar),
-        ("This run", pictures.called),
-        ("Myocardium", pictures.myocardium),
-    ]
-    key = list(zip(pictures.patient, pictures.slice, strict=True))
-    for other in others:
-        theirs = other.results.pictures
-        keys = zip(theirs.patient, theirs.slice, strict=True)
-        place = {k: i for i, k in enumerate(keys)}
-        layers.append((other.about.name, theirs.called[[place[k] for k in key]]))
-    return {
-        "columns": figures.ATLAS_COLUMNS,
-        "size": pictures.crop.shape[1],
-        "slices": [[str(key[i][0]), int(key[i][1])] for i in order],
-        "image": _data_uri(figures.atlas(pictures.crop[order])),
-        "layers": [
-            {"name": name, "src": _data_uri(figures.atlas(mask[order]))}
-            for name, mask in layers
-        ],
-    }
+    return figures.bland_altman_plot(true, called, agreement.bland_altman, unit)
 
 
 def _template() -> jinja2.Template:
-    folder = resources.files("scarseg_jax.show")
-    text = folder.joinpath("run_report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["percent"] = lambda v: (
-        "\N{EN DASH}" if v is None else f"{100 * v:.2f}"
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["number"] = lambda v, digits: (
-        "\N{EN DASH}" if v is None else f"{v:.{digits}f}"
-    )
-    return environment.from_string(text)
-
-
-def _examples(patients: Sequence[PatientRow], pictures: Pictures) -> list:
-    """Returns the sheets of the best, the median and the worst patient."""
-    scores: dict[str, list[float]] = {}
-    for row in patients:
-        if row.native.true_px and row.native.dsc is not None:
-            scores.setdefault(row.patient, []).append(row.native.dsc)
-    ranked = sorted(scores, key=lambda name: (np.mean(scores[name]), name))
-    if not ranked:
-        return []
-    chosen = {
-        "Worst": ranked[0],
-        "Median": ranked[(len(ranked) - 1) // 2],
-        "Best": ranked[-1],
+    environment.filters |= {
+        "percent": lambda v, digits=2: _number(None if v is None else 100 * v, digits),
+        "number": _number,
+        "signed": lambda v, digits: _number(v, digits, "+"),
+        "of": lambda count, noun: f"{count} {_things(count, noun)}",
+        "things": lambda noun, count: _things(count, noun),
+        "p": lambda v: "< 0.001" if v < 0.001 else f"{v:.2g}",
     }
-    sheets = []
-    for rank, name in chosen.items():
-        which = np.flatnonzero(pictures.patient == name)
-        titles = [f"slice {z}" for z in pictures.slice[which]]
-        dice = 100 * np.mean(scores[name])
-        sheets.append(
-            {
-                "title": f"{rank}: {name}, 3-D Dice {dice:.1f} %",
-                "image": _sheet(pictures, which, titles),
-            }
-        )
-    return sheets
+    return environment.from_string(_part("run_report.html.jinja"))
 
 
-def _failures(pictures: Pictures) -> list:
-    """Returns the sheets of missed scars, largest first, and of false ones."""
-    true_px = pictures.scar.sum(axis=(1, 2))
-    called_px = pictures.called.sum(axis=(1, 2))
-    sheets = []
-    for title, size, failed in (
-        ("Scar missed", true_px, (true_px > 0) & (called_px == 0)),
-        ("Scar where there is none", called_px, (true_px == 0) & (called_px > 0)),
-    ):
-        which = np.flatnonzero(failed)
-        order = which[np.argsort(-size[which], kind="stable")]
-        shown = order[:_MOST_FAILURES_SHOWN]
-        if not shown.size:
-            continue
-        titles = [
-            f"{pictures.patient[i]}, {pictures.slice[i]}: {size[i]} px" for i in shown
-        ]
-        sheets.append(
-            {
-                "title": f"{title}: the largest {len(shown)} of {len(which)} slices",
-                "image": _sheet(pictures, shown, titles),
-            }
-        )
-    return sheets
+def _part(name: str) -> Markup:
+    text = resources.files("scarseg_jax.show").joinpath(name)
+    return Markup(text.read_text(encoding="utf-8"))
 
 
-def _sheet(pictures: Pictures, which, titles) -> str:
-    png = figures.overlays(
-        pictures.crop[which], pictures.scar[which], pictures.called[which], titles
-    )
-    return _data_uri(png)
+def _number(value: float | None, digits: int, sign: str = "") -> str:
+    if value is None:
+        return _NONE
+    return f"{value:{sign}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _things(count: int, noun: str) -> str:
+    """Returns a noun in the number that a count needs; slice × seed is two."""
+    return noun if count == 1 else " × ".join(f"{one}s" for one in noun.split(" × "))
 
 
-def _flat(tree: dict, prefix: str = "") -> list[tuple[str, str]]:
+def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Returns nested settings as (dotted name, value) pairs."""
     pairs = []
     for key, value in tree.items():
