@@ -85,8 +85,10 @@ def test_the_report_stands_alone(workdir):
     page = (workdir / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
-    assert " src=" in page
-    assert all(f.startswith('"data:') for f in page.split(" src=")[1:])
+    assert " src=" not in page
+    addresses = page.split(" href=")[1:]
+    assert any(address.startswith('"data:image/png') for address in addresses)
+    assert all(address.startswith(('"data:', '"#')) for address in addresses)
     assert all(row.patient in page for row in tables.read(workdir).patients)
 
 

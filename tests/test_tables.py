@@ -13,7 +13,10 @@ from scarseg_jax.judge.summary import judge
 from scarseg_jax.run import EpochRecord
 from tests.builders import about, answers_of, run_record, two_patients
 
-FILES = {"slices.csv", "patients.csv", "summary.json", "predictions.npz"}
+FILES = {
+    *("slices.csv", "patients.csv", "summary.json"),
+    *("predictions.npz", "native.npz"),
+}
 COUNTED = ("tp", "fp", "fn", "tn", "acc", "se", "sp", "dsc", "true_px", "predicted_px")
 BOTH = ",".join([*COUNTED, *(f"crop_{name}" for name in COUNTED)])
 
@@ -100,6 +103,10 @@ def test_results_are_read_back_as_they_were_written(tmp_path, said):
         else:
             np.testing.assert_array_equal(again, kept)
             assert again.dtype == kept.dtype
+    for name, kept in vars(written.native_pictures).items():
+        again = getattr(read.native_pictures, name)
+        np.testing.assert_array_equal(again, kept)
+        assert again.dtype == kept.dtype
 
 
 def test_the_archive_holds_what_the_page_draws(tmp_path):
@@ -114,7 +121,7 @@ def test_the_archive_holds_what_the_page_draws(tmp_path):
         assert "probability" not in archive
 
 
-def test_nothing_but_the_four_files_is_left_and_history_of_training(tmp_path):
+def test_nothing_but_the_five_files_is_left_and_history_of_training(tmp_path):
     for _ in range(2):
         tables.write(tmp_path / "new" / "results", make())
     assert {p.name for p in (tmp_path / "new" / "results").iterdir()} == FILES
@@ -258,3 +265,14 @@ def test_predictions_with_an_array_less_or_more_are_named(tmp_path):
         np.savez_compressed(path, **odd)
         with pytest.raises(InputError, match=r"predictions\.npz: damaged, .* again"):
             tables.read_pictures(path)
+
+
+def test_damaged_native_pictures_are_named(tmp_path):
+    path = tmp_path / "native.npz"
+    path.write_bytes(b"PK nonsense")
+    with pytest.raises(InputError, match=r"native\.npz: damaged, .* again"):
+        tables.read_native_pictures(path)
+    pictures = vars(make().native_pictures)
+    np.savez_compressed(path, **{k: pictures[k] for k in ("patient", "slice")})
+    with pytest.raises(InputError, match=r"native\.npz: damaged, .* again"):
+        tables.read_native_pictures(path)

@@ -33,7 +33,9 @@ def native_pictures(
         _patient(study, place, called[study.patient], (height, width))
         for study, place in zip(studies, places, strict=True)
     ]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns = {
+        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }
     return NativePictures(patient=slices.patient, slice=slices.slice, **columns)
 
 
@@ -70,8 +72,8 @@ def _patient(
         "image": grey,
         "myocardium": _myocardium(study)[window],
         "scar": _truth(study)[window],
-        "called": called.mean(axis=0)[window] > 0.5,
-        "called_by_any": called.any(axis=0)[window],
+        "called": called[:, *window].mean(axis=0) > 0.5,
+        "called_by_any": called[:, *window].any(axis=0),
     }
     of_all = {
         "top_left_px": [axis.start for axis in place],

@@ -43,26 +43,28 @@ def _border(mask: np.ndarray) -> dict[tuple[int, int], list[tuple[int, int]]]:
     inside = np.pad(mask, 1)  # so that rolling meets nothing at the other end
     steps = defaultdict(list)
     # A pixel's edge, its first corner seen from the pixel, and the step along it.
-    for to_x, to_y, corner, step in (
+    for to_x, to_y, (x, y), step in (
         (0, -1, (0, 0), (1, 0)),
         (1, 0, (1, 0), (0, 1)),
         (0, 1, (1, 1), (-1, 0)),
         (-1, 0, (0, 1), (0, -1)),
     ):
         edge = inside & ~np.roll(inside, (-to_y, -to_x), axis=(0, 1))
-        for y, x in (np.argwhere(edge) + (corner[1] - 1, corner[0] - 1)).tolist():
-            steps[x, y].append(step)
+        for row, column in np.argwhere(edge).tolist():
+            steps[column - 1 + x, row - 1 + y].append(step)
     return steps
 
 
 def _walk(steps: dict, start: tuple[int, int]) -> list[tuple[int, int]]:
     """Returns the steps of one closed line, and takes them away."""
-    line, at = [], start
+    line: list[tuple[int, int]] = []
+    at = start
     while not line or at != start:
         leaving = steps[at]
-        # Where two lines meet, turn right: around the same pixel.
-        right = (-line[-1][1], line[-1][0]) if line else None
-        step = right if right in leaving else leaving[0]
+        step = leaving[0]
+        if line:  # where two lines meet, turn right: around the same pixel
+            x, y = line[-1]
+            step = (-y, x) if (-y, x) in leaving else step
         leaving.remove(step)
         if not leaving:
             del steps[at]

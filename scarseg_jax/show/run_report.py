@@ -226,8 +226,9 @@ def _number(value: float | None, digits: int, sign: str = "") -> str:
 
 
 def _things(count: int, noun: str) -> str:
-    """Returns a noun in the number that a count needs; slice × seed is two."""
-    return noun if count == 1 else " × ".join(f"{one}s" for one in noun.split(" × "))
+    """Returns a noun, or several multiplied, in the number that a count needs."""
+    times = " \N{MULTIPLICATION SIGN} "
+    return noun if count == 1 else times.join(f"{one}s" for one in noun.split(times))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

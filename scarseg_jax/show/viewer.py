@@ -89,7 +89,10 @@ def viewer(run: Run, others: Sequence[Run]) -> dict[str, Any]:
                 "failure": failure(rows[key]),
                 "outlines": [
                     *_own_outlines(pictures, index, seeds),
-                    *(_inside(called[at[key]], pictures, index) for called, at, _ in beside),
+                    *(
+                        _inside(called[at[key]], pictures, index)
+                        for called, at, _ in beside
+                    ),
                 ],
                 "figures": [
                     *_own_figures(pictures, index, rows[key]),
