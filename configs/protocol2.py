@@ -44,9 +44,6 @@ def get_config():
     # patients, together with the smallest area that counts, for each network.
     config.threshold = 0.0
     config.symmetries = True  # average what a network says of an image's 8 symmetries
-    config.baselines = config_dict.create(
-        min_area_mm2=40.0,  # connected pixels of less are not called scar
-    )
     config.devices = 0  # CPU cores to use; 0 takes all
     config.require_gpu = False  # stop when no GPU is found, rather than use the CPU
     return config

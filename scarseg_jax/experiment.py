@@ -30,7 +30,7 @@ from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds, padded
 from scarseg_jax.readers.sources import Source, open_source
 from scarseg_jax.run import Decision, Member, RunRecord, TrainedMember
-from scarseg_jax.segment import classical, decide, pipeline
+from scarseg_jax.segment import classical, decide, opponents, pipeline
 from scarseg_jax.segment.model import Model, load_model
 from scarseg_jax.settings import Folds, Settings
 from scarseg_jax.show import text
@@ -84,7 +84,6 @@ def run(workdir: Path, given: Settings, source: Source, mode: str) -> None:
             workdir,
             split=given.folds,
             source=given.data.source,
-            min_area_mm2=given.baselines.min_area_mm2,
         )
     if mode in ("all", "report"):
         page = report(workdir)
@@ -147,7 +146,9 @@ def train_networks(workdir: Path, given: Settings) -> None:
         model,
         given.train,
         data=train.Data(
-            data.slices.image, targets.to_classes(data.slices.labels, classes)
+            data.slices.image,
+            targets.to_classes(data.slices.labels, classes),
+            data.slices.myocardium if given.protocol == 2 else None,
         ),
         folds=folds,
         members=members,
@@ -262,12 +263,20 @@ def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
             protocol=record.protocol,
             source=source,
             selection=record.selection,
+            decided_on=_decided_on(record),
+            decisions=tuple(trained.decision for trained in record.members),
             run=record,
         ),
         record.history,
     )
     tables.write(workdir / "results", found)
     return found
+
+
+def _decided_on(record: RunRecord) -> str:
+    if record.settings["threshold"]:
+        return "none"
+    return "test" if record.selection == "oracle" else "validation"
 
 
 def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answers:
@@ -311,65 +320,45 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
     )
 
 
-def evaluate_baselines(
-    workdir: Path, *, split: Folds, source: str, min_area_mm2: float
-) -> None:
+def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:
     """Judges the methods without training on the same slices; a folder each.
+
+    Each with its decisions chosen on the folds' validation patients, and as published.
 
     Raises:
       InputError: If a patient has no contoured myocardium.
     """
     data = dataset.load(workdir / "data").labelled()
-    slices = data.slices
     if without := [s.patient for s in data.studies if s.myocardium is None]:
         raise InputError(
             f"{len(without)} patients, such as {without[0]}, have no contoured"
             " myocardium, inside which the baselines look; add the masks or choose"
             " data.patients"
         )
-    fold = np.zeros(len(slices.slice), int)
-    for number, one in enumerate(_split(data, split)):
-        fold[one.test] = number
-    for name in classical.METHODS:
-        found = judge(
-            Truth(slices, data.studies, data.readers),
-            _called_by(name, data, fold, min_area_mm2),
-            About(
-                name=name,
-                protocol=2,
-                source=source,
-                selection="none",
-                min_area_mm2=min_area_mm2,
-            ),
-        )
-        folder = workdir / "baselines" / name.replace(" ", "_")
-        tables.write(folder / "results", found)
-        sys.stdout.write(text.one_line(found.summary) + "\n")
-
-
-def _called_by(
-    name: str, data: DataSet, fold: np.ndarray, min_area_mm2: float
-) -> Answers:
-    """Returns what a method without training calls scar, on either grid."""
-    slices = data.slices
-    on_crops = classical.find_scar(
-        name,
-        slices.crop,
-        slices.myocardium,
-        np.stack([slices.pixel_mm, slices.pixel_mm], axis=1),
-        min_area_mm2=min_area_mm2,
-    )
-    native = {
-        study.patient: classical.find_scar(
-            name,
-            study.image,
-            np.asarray(study.myocardium),
-            np.tile(study.spacing_mm[1:], (len(study.image), 1)),
-            min_area_mm2=min_area_mm2,
-        )[None]
-        for study in data.studies
-    }
-    return Answers(fold=fold, seeds=(0,), crop=on_crops[None], native=native)
+    folds = _split(data, split)
+    truth = Truth(data.slices, data.studies, data.readers)
+    for name, method in classical.METHODS.items():
+        scores = opponents.score(method.score, data)
+        chosen = opponents.choose(scores, data, folds, method.levels)
+        ways = {name: (chosen, "validation")}
+        for known, level in method.published.items():
+            ways[known] = [Decision(level)] * len(folds), "none"
+        for way, (decisions, decided_on) in ways.items():
+            found = judge(
+                truth,
+                opponents.answers(scores, data, folds, decisions),
+                About(
+                    name=way,
+                    protocol=2,
+                    source=source,
+                    selection="none",
+                    decided_on=decided_on,
+                    decisions=tuple(decisions),
+                ),
+            )
+            folder = workdir / "baselines" / way.replace(" ", "_")
+            tables.write(folder / "results", found)
+            sys.stdout.write(text.one_line(found.summary) + "\n")
 
 
 def report(workdir: Path) -> Path:

@@ -47,7 +47,8 @@ class EpochRecord:
       learning_rate: At its start.
       loss: Mean over its steps.
       threshold: The probability that fits the validation patients best.
-      validation_dsc: Dice of all their pixels together, at that threshold.
+      validation_dsc: Dice of all their pixels together, at that threshold; in Protocol 2
+        nothing is called scar outside the myocardium.
       test_dsc: The same of the test patients; nothing is chosen by it.
     """
 

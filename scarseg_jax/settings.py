@@ -66,19 +66,6 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class Baselines:
-    """The methods without training."""
-
-    min_area_mm2: float
-
-    def __post_init__(self) -> None:
-        if not self.min_area_mm2 >= 0:
-            raise InputError(
-                f"baselines.min_area_mm2 is {self.min_area_mm2}; expected 0 or more"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
 class Settings:
     """All of them; a section is what one part of the program is called with."""
 
@@ -89,7 +76,6 @@ class Settings:
     train: Recipe
     threshold: float
     symmetries: bool
-    baselines: Baselines
     devices: int
     require_gpu: bool
 
@@ -158,8 +144,7 @@ def read(path: Path) -> Settings:
 def _deciding(settings: Settings) -> dict:
     """Returns what decides the results."""
     tree = dataclasses.asdict(settings)
-    # Where to compute changes no result, and the baselines' are beside the run's.
-    for name in ("devices", "require_gpu", "baselines"):
+    for name in ("devices", "require_gpu"):  # where to compute changes no result
         del tree[name]
     return tree
 

@@ -5,6 +5,7 @@ import pytest
 
 from scarseg_jax import records
 from scarseg_jax.judge.consensus import (
+    BOTH,
     PairwiseDice,
     PatientReaders,
     ReadersSummary,
@@ -246,7 +247,7 @@ def test_the_summary_is_over_patients_with_scar_and_each_readers_own(rng):
     assert summary.by_reader["c"].others == pytest.approx(np.mean(own))
 
 
-def test_the_ceiling_is_over_readers_who_have_two_others(rng):
+def test_of_two_others_the_consensus_is_what_both_marked_and_no_ceiling(rng):
     masks = rng.random((3, 2, 6, 7)) < 0.5
     three, two = (settle(study_of(m), "majority")[1] for m in (masks, masks[:2]))
     assert [reader.others for reader in two.readers.values()] == [None, None]
@@ -255,8 +256,52 @@ def test_the_ceiling_is_over_readers_who_have_two_others(rng):
         # Of two others the majority is what both marked.
         theirs = np.delete(masks, i, axis=0).all(axis=0)
         own.append(2 * (masks[i] & theirs).sum() / (masks[i].sum() + theirs.sum()))
-    ceiling = summarise([three, two]).ceiling
-    assert (ceiling.mean, ceiling.n) == (pytest.approx(np.mean(own)), 3)
+    summary = summarise([three, two])
+    others = summary.others
+    assert (others.mean, others.n) == (pytest.approx(np.mean(own)), 3)
+    assert (summary.ceiling.mean, summary.ceiling.n) == (None, 0)
+
+
+def test_the_ceiling_is_of_readers_who_have_three_others(rng):
+    masks = rng.random((4, 2, 6, 7)) < 0.5
+    four, three = (settle(study_of(m), "majority")[1] for m in (masks, masks[:3]))
+    own = []
+    for i in range(4):
+        theirs = np.delete(masks, i, axis=0).sum(axis=0) >= 2
+        own.append(2 * (masks[i] & theirs).sum() / (masks[i].sum() + theirs.sum()))
+    summary = summarise([three, four])
+    assert (summary.ceiling.mean, summary.ceiling.n) == (pytest.approx(np.mean(own)), 4)
+    assert summary.others.n == 3 + 4
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("narrow", range(1, 9))
+def test_of_two_readers_the_scar_is_what_both_marked(order, narrow):
+    """Nested marks of any size: STAPLE's probability where one marked is a toss-up."""
+    masks = np.zeros((2, 2, 20, 20), bool)
+    masks[0, 0, 4 : 4 + narrow, 5:15] = True
+    masks[1, 0, 4:14, 5:15] = True
+    study, record = settle(study_of(masks[::order]), "staple")
+    np.testing.assert_array_equal(study.scar, masks[0])
+    assert record.consensus == BOTH
+    for reader in record.readers.values():
+        assert reader.sensitivity is reader.specificity is reader.others is None
+    assert summarise([record]).consensus == BOTH
+    more = settle(study_of(masks[[0, 1, 1]]), "staple")[1]
+    assert summarise([record, more]).consensus == "staple"
+
+
+def test_a_probability_of_one_half_is_no_scar_however_it_rounds():
+    """Four readers, two against two, and as much agreed scar as background."""
+    masks = np.zeros((4, 1, 8, 8), bool)
+    masks[:, 0, 2:4] = True
+    masks[:2, 0, 4] = True
+    masks[2:, 0, 5] = True
+    wall = np.zeros((1, 8, 8), bool)
+    wall[0, 2:] = True
+    for turned in (masks, masks[::-1], masks[[2, 0, 3, 1]]):
+        study, _ = settle(study_of(turned, wall), "staple")
+        np.testing.assert_array_equal(study.scar, masks.all(axis=0))
 
 
 def test_settling_changes_the_scar_alone_and_json_keeps_what_it_says(rng):

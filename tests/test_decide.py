@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from scarseg_jax.run import Decision
-from scarseg_jax.segment.decide import call_scar, choose, mean, without_small
+from scarseg_jax.segment.decide import (
+    AREAS_MM2,
+    best,
+    call_scar,
+    choose,
+    mean,
+    slice_dice,
+    without_small,
+)
 
 PIXEL_MM2 = np.array([4.0])
 
@@ -63,6 +71,32 @@ def test_a_small_scar_keeps_the_area_small_and_no_scar_chooses_nothing():
     area = np.array([4.0, 4.0])
     assert choose(scar * 0.6, scar, area) == Decision(0.325, 25.0)
     assert choose(scar * 0.6, np.zeros_like(scar), area) == Decision(0.5)
+
+
+def test_the_dice_of_slices_is_that_of_what_each_decision_calls(rng):
+    score = rng.normal(0, 1, (3, 12, 14))
+    scar = rng.random(score.shape) < 0.3
+    scar[1] = False
+    score[:, :4], scar[:, :4] = -np.inf, False  # outside the myocardium
+    pixel_mm2, levels = np.array([4.0, 1.0, 9.0]), (-1.0, 0.0, 2.5)
+    found = slice_dice(score, scar, pixel_mm2, levels)
+    assert np.isnan(found[1]).all()
+    for a, area in enumerate(AREAS_MM2):
+        for t, level in enumerate(levels):
+            called = call_scar(score, pixel_mm2, Decision(level, area))
+            for n in (0, 2):
+                both = 2 * (called[n] & scar[n]).sum()
+                expected = both / (called[n].sum() + scar[n].sum())
+                assert found[n, a, t] == pytest.approx(expected)
+
+
+def test_scores_of_any_unit_are_chosen_from_as_probabilities_are():
+    scar = np.zeros((1, 16, 16), bool)
+    scar[0, 2:10, 2:10] = True
+    levels = (1.0, 2.0, 3.0, 4.0, 5.0)
+    dice = slice_dice(np.where(scar, 4.5, 1.5), scar, PIXEL_MM2, levels)
+    assert best(dice, levels) == Decision(3.0, 150.0)
+    assert best(np.full_like(dice, np.nan), levels) == Decision(3.0)
 
 
 def test_several_networks_decide_by_their_mean():

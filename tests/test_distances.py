@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -79,7 +77,7 @@ def test_squares_a_few_pixels_apart():
     expected = 1.5 * (10 - truth[:, 2] / 1.5)
     np.testing.assert_allclose(forth, expected)
     np.testing.assert_allclose(np.sort(back), np.sort(forth))
-    metrics = surface_metrics(truth, called, penalty_mm=99)
+    metrics = surface_metrics(truth, called)
     assert metrics["hd95_mm"] == pytest.approx(np.percentile(expected, 95))
     # Columns of 5, 2, 2, 2 and 5 points at 8, 7, 6, 5 and 4 px.
     mean_px = (5 * 8 + 2 * 7 + 2 * 6 + 2 * 5 + 5 * 4) / 16
@@ -93,14 +91,14 @@ def test_points_at_the_tolerance_are_within_it():
     for pixel in (1.1, 0.7, 1.3):
         surfaces = points(truth, pixel), points(called, pixel)
         for tolerance, expected in ((2 * pixel, 1), (2 * pixel - 0.01, 0)):
-            metrics = surface_metrics(*surfaces, tolerance_mm=tolerance, penalty_mm=9)
+            metrics = surface_metrics(*surfaces, tolerance_mm=tolerance)
             assert metrics["surface_dice"] == expected
 
 
 def test_a_slice_apart_is_the_slices_distance():
     truth, called = np.zeros((2, 2, 9, 9), bool)
     truth[0, 2:6, 2:6], called[1, 2:6, 2:6] = True, True
-    metrics = surface_metrics(points(truth), points(called), penalty_mm=99)
+    metrics = surface_metrics(points(truth), points(called))
     assert metrics["hd95_mm"] == metrics["assd_mm"] == 10
 
 
@@ -113,15 +111,13 @@ def test_metrics_equal_all_distances_between_pairs(rng):
         every = np.sqrt(((one[:, None] - other) ** 2).sum(axis=-1))
         forth, back = every.min(axis=1), every.min(axis=0)
         together = [*forth, *back]
-        metrics = surface_metrics(one, other, tolerance_mm=1.7, penalty_mm=99)
+        metrics = surface_metrics(one, other, tolerance_mm=1.7)
         assert metrics == {
             "hd95_mm": pytest.approx(max(np.percentile(d, 95) for d in (forth, back))),
             "assd_mm": pytest.approx(sum(together) / len(together)),
             "surface_dice": sum(d <= 1.7 for d in together) / len(together),
         }
-        assert surface_metrics(other, one, tolerance_mm=1.7, penalty_mm=99) == (
-            pytest.approx(metrics)
-        )
+        assert surface_metrics(other, one, tolerance_mm=1.7) == (pytest.approx(metrics))
 
 
 def test_distances_scale_with_the_pixels_of_their_axis():
@@ -131,16 +127,14 @@ def test_distances_scale_with_the_pixels_of_their_axis():
         boundary_points(square(*corner, 1), pixel, origin, z)
         for corner in ((5, 5), (7, 5), (5, 7))
     )
-    assert surface_metrics(at, below, penalty_mm=9)["hd95_mm"] == 6
-    assert surface_metrics(at, beside, penalty_mm=9)["hd95_mm"] == 1
+    assert surface_metrics(at, below)["hd95_mm"] == 6
+    assert surface_metrics(at, beside)["hd95_mm"] == 1
 
 
 def test_millimetres_double_with_the_pixels_size(rng):
     truth, called = rng.random((2, 2, 9, 9)) < 0.2
-    one = surface_metrics(points(truth), points(called), penalty_mm=99)
-    other = surface_metrics(
-        points(truth, 2, 20), points(called, 2, 20), tolerance_mm=6, penalty_mm=99
-    )
+    one = surface_metrics(points(truth), points(called))
+    other = surface_metrics(points(truth, 2, 20), points(called, 2, 20), tolerance_mm=6)
     assert other["hd95_mm"] == pytest.approx(2 * one["hd95_mm"])
     assert other["assd_mm"] == pytest.approx(2 * one["assd_mm"])
     assert other["surface_dice"] == one["surface_dice"]
@@ -148,20 +142,20 @@ def test_millimetres_double_with_the_pixels_size(rng):
 
 def test_a_surface_is_at_no_distance_from_itself(rng):
     surface = points(rng.random((2, 9, 9)) < 0.3)
-    metrics = surface_metrics(surface, surface, tolerance_mm=0, penalty_mm=99)
+    metrics = surface_metrics(surface, surface, tolerance_mm=0)
     assert (metrics["hd95_mm"], metrics["assd_mm"]) == (0, 0)
     assert metrics["surface_dice"] == 1
 
 
-def test_one_empty_surface_is_penalised_and_two_are_undefined():
+def test_no_distance_is_made_up_for_an_empty_surface_but_none_of_it_is_found():
     surface = points(square(3, 4))
     assert points(square(3, 4, 0)).shape == NOTHING.shape
-    nothing = surface_metrics(NOTHING, NOTHING, penalty_mm=99)
+    nothing = surface_metrics(NOTHING, NOTHING)
     assert np.isnan([*nothing.values()]).all()
-    missed = {"hd95_mm": 99, "assd_mm": 99, "surface_dice": 0}
     for pair in ((surface, NOTHING), (NOTHING, surface)):
-        assert surface_metrics(*pair, penalty_mm=99) == missed
-        json.dumps(surface_metrics(*pair, penalty_mm=99))
+        missed = surface_metrics(*pair)
+        assert np.isnan([missed["hd95_mm"], missed["assd_mm"]]).all()
+        assert missed["surface_dice"] == 0
         with pytest.raises(ValueError, match="without points"):
             surface_distances(*pair)
 

@@ -167,16 +167,18 @@ def test_every_seed_is_a_row_and_every_patient_a_column():
     np.testing.assert_allclose(got.true_ml, ml * np.array([[0, 32], [0, 32]]))
 
 
-def test_one_empty_mask_costs_the_diagonal_of_the_longest_crop():
+def test_a_missed_or_false_scar_has_no_distance_but_a_penalty():
+    """The diagonal of the longest crop."""
     studies, sides_mm = cohort(), {"a": 80.0, "b": 120.0}
     missed_or_false = {
         "a": np.ones((1, 2, 64, 64), bool),
         "b": np.zeros((1, 2, 64, 64), bool),
     }
     got = measure_patients(studies, missed_or_false, sides_mm)
-    assert got.hd95_mm[0].tolist() == pytest.approx([np.sqrt(2) * s for s in (80, 120)])
-    assert got.assd_mm[0].tolist() == got.hd95_mm[0].tolist()
+    assert np.isnan([got.hd95_mm, got.assd_mm]).all()
     assert got.surface_dice[0].tolist() == [0, 0]
+    diagonals = [np.sqrt(2) * s for s in (80, 120)]
+    assert got.penalty_mm[0].tolist() == pytest.approx(diagonals)
 
 
 def test_a_patients_centre_is_over_the_seeds_that_define_it():
@@ -241,15 +243,52 @@ def scar_of(studies):
     ]
 
 
-def test_a_missed_scar_is_penalised_and_counted():
+def test_a_missed_scar_is_penalised_apart_and_counted():
     studies = cohort()
     summary = judged(studies, 0 * scar_of(studies))
     diagonal = pytest.approx(np.sqrt(2) * 96)
-    hd95_mm = summary.distances.hd95_mm
-    assert (hd95_mm.mean, hd95_mm.median, hd95_mm.n) == (diagonal, diagonal, 1)
-    assert summary.distances.one_empty == 1
-    assert summary.distances.surface_dice.mean == 0
+    distances = summary.distances
+    assert distances.hd95_mm == distances.assd_mm == Centre(None, None, None, 0)
+    for penalised in (distances.hd95_penalised_mm, distances.assd_penalised_mm):
+        assert (penalised.mean, penalised.median, penalised.n) == (*[diagonal] * 2, 1)
+    assert (distances.one_empty, distances.missed) == (1, 1)
+    assert (distances.surface_dice.mean, distances.surface_dice.n) == (0, 1)
     assert summary.detection_slices == Detection(sensitivity=0, specificity=1)
+
+
+def test_distances_are_of_patients_with_scar_and_a_false_scar_is_none():
+    """a has no scar, of b two of three seeds find it, 3 mm off."""
+    studies = cohort()
+    near = np.concatenate([called_of(shift=2)[name][0] for name in "ab"])
+    false = near.copy()
+    false[0, 30:40, 30:40] = True
+    called = np.stack([near, false, np.zeros_like(near)]).astype(np.float32)
+    distances = judged(studies, called).distances
+    assert (distances.hd95_mm.mean, distances.hd95_mm.n) == (pytest.approx(3), 1)
+    both = (3 + 3 + np.sqrt(2) * 96) / 3
+    assert distances.hd95_penalised_mm.mean == pytest.approx(both)
+    assert distances.surface_dice.mean == pytest.approx(2 / 3)
+    assert (distances.one_empty, distances.missed) == (2, 1)
+
+
+def test_inside_the_myocardium_an_empty_answer_is_as_wrong_as_scar_is_large():
+    studies = cohort()  # 32 pixels of scar in one of four walls of 1024
+    nothing = judged(studies, 0 * scar_of(studies))
+    assert nothing.inside is not None
+    assert nothing.inside.acc == nothing.inside.acc_of_nothing
+    assert nothing.inside.acc.q1 == pytest.approx(1 - 32 / 1024 / 4)
+    assert nothing.native.acc.q1 == pytest.approx(1 - 32 / 4096 / 4)
+    assert nothing.inside.sp.median == 1
+    right = judged(studies, scar_of(studies)).inside
+    assert right is not None
+    assert (right.acc.q1, right.acc.n) == (1, 4)
+    everything = judged(studies, 0 * scar_of(studies) + 1).inside
+    assert everything is not None
+    assert everything.sp.median == 0
+    bare = [dataclasses.replace(s, myocardium=None) for s in studies]
+    truth = dataclasses.replace(truth_of(studies), studies=bare)
+    answers = answers_of(truth, scar_of(studies), fold=[0] * 4)
+    assert judge(truth, answers, about(protocol=1)).summary.inside is None
 
 
 def test_certain_and_right_is_calibrated():
@@ -284,6 +323,6 @@ def test_each_seed_counts_and_a_patient_is_left_out_by_none():
     summary = judged(studies, called)
     # Three seeds in four are right, whichever patients are drawn.
     assert summary.intervals.slice_dsc_median == (1.0, 1.0)
-    # The seed that calls scar falsely brings its patient in, at the penalty.
-    assert summary.distances.hd95_mm.n == 3
-    assert summary.distances.one_empty == 3
+    # The patient without scar brings in no distance where a seed calls some.
+    assert (summary.distances.hd95_mm.mean, summary.distances.hd95_mm.n) == (0, 2)
+    assert (summary.distances.one_empty, summary.distances.missed) == (3, 2)

@@ -192,3 +192,21 @@ def test_without_scar_there_is_no_patients_dice():
     dice = patients_dice(counts_of((0, 0, 0, 4)))
     assert dice.size == 0
     assert mean_sd(dice) == MeanSd(mean=None, sd=None, n=0)
+
+
+def test_a_region_leaves_out_all_other_pixels(rng):
+    called, scar, region = rng.random((3, 2, 6, 7)) < 0.5
+    counts = count(called, scar, region)
+    assert (counts.tp + counts.fp + counts.fn + counts.tn).tolist() == (
+        region.sum(axis=(1, 2)).tolist()
+    )
+    inside = count(called & region, scar & region)
+    assert counts.tp.tolist() == inside.tp.tolist()
+    assert counts.fp.tolist() == inside.fp.tolist()
+
+
+def test_weights_multiply_what_is_summed():
+    counts = counts_of((1, 2, 3, 4), (5, 6, 7, 8), (1, 1, 1, 1))
+    pooled = counts.pooled(np.array(["a", "a", "b"]), np.array([0.5, 2.0, 3.0]))
+    columns = [c.tolist() for c in vars(pooled).values()]
+    assert columns == [[[10.5, 3]], [[13, 3]], [[15.5, 3]], [[18, 3]]]

@@ -25,7 +25,7 @@ def test_the_mixture_is_split_at_the_midpoint_of_two_equal_gaussians(rng):
     means, sd, everywhere = (10.0, 14.0), 1.0, np.ones((200, 200), bool)
     truth = rng.random(everywhere.shape) < 0.5
     image = rng.normal(np.where(truth, *means[::-1]), sd).astype(np.float32)
-    scar = gaussian_mixture(image, everywhere, SPACING)
+    scar = gaussian_mixture(image, everywhere, SPACING) >= 0.5
     assert image[scar].min() == pytest.approx(image[~scar].max(), abs=1e-2)
     assert image[scar].min() == pytest.approx(sum(means) / 2, abs=0.05)
 
@@ -58,7 +58,7 @@ def test_a_wide_bright_gaussian_does_not_claim_the_darkest(rng):
     narrow, wide = rng.normal(0, 0.05, 300), rng.normal(1, 1.5, 300)
     image = np.concatenate([narrow, wide]).reshape(20, 30).astype(np.float32)
     for seen in (image, -image):
-        scar = gaussian_mixture(seen, np.ones((20, 30), bool), SPACING)
+        scar = gaussian_mixture(seen, np.ones((20, 30), bool), SPACING) >= 0.5
         assert scar.any()
         assert not scar.all()
         assert seen[scar].min() > seen[~scar].max()
@@ -111,7 +111,30 @@ def test_fuzzy_c_means_calls_the_brightest_of_its_classes(rng):
     levels = rng.integers(3, size=(20, 20))
     image = (levels + rng.normal(0, 0.02, levels.shape)).astype(np.float32)
     everywhere = np.ones(levels.shape, bool)
-    scar = fuzzy_c_means(image, everywhere, SPACING, classes=3)
-    np.testing.assert_array_equal(scar, levels == 2)
+    scores = fuzzy_c_means(image, everywhere, SPACING, classes=3)
+    np.testing.assert_array_equal(scores >= 0.5, levels == 2)
     two = fuzzy_c_means(image, levels < 2, SPACING, classes=2)
-    np.testing.assert_array_equal(two, levels == 1)
+    np.testing.assert_array_equal(two >= 0.5, levels == 1)
+
+
+def test_one_half_is_where_the_brightest_class_has_the_highest_membership(noisy):
+    image, myocardium = noisy
+    values = image[myocardium].astype(np.float64)
+    values = (values - values.min()) / np.ptp(values)
+    centres = fuzzy_centres(values, 3, 2.0)
+    brightest = memberships(values, centres, 2.0).argmax(axis=0) == 2
+    scores = fuzzy_c_means(image, myocardium, SPACING)[myocardium]
+    np.testing.assert_array_equal(scores > 0.5, brightest)
+    assert np.all(np.diff(scores[np.argsort(values)]) >= 0)
+
+
+def test_the_mixtures_score_is_the_posterior_between_the_means(noisy):
+    image, myocardium = noisy
+    values = image[myocardium].astype(np.float64)
+    values = (values - values.min()) / np.ptp(values)
+    weight, mean, variance = fit_mixture(values)
+    each = weight[:, None] * norm.pdf(
+        values.clip(*mean), mean[:, None], variance[:, None] ** 0.5
+    )
+    scores = gaussian_mixture(image, myocardium, SPACING)[myocardium]
+    np.testing.assert_allclose(scores, each[1] / each.sum(axis=0), rtol=1e-9)

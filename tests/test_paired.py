@@ -8,7 +8,7 @@ import pytest
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge import paired
 from scarseg_jax.judge.paired import Run
-from scarseg_jax.judge.statistics import holm
+from scarseg_jax.judge.statistics import holm, sign_flips
 from scarseg_jax.judge.summary import judge
 from tests.builders import TRUE_PX, about, answers_of, scored_run, two_patients
 
@@ -78,6 +78,7 @@ def test_equal_runs_have_p_one():
     for test in (found.slices, found.patients):
         assert (test.p, test.statistic, test.n, test.n_different) == (1, 0, 3, 0)
     assert (found.slices_p_holm, found.patients_p_holm) == (1, 1)
+    assert (found.slices_p_flips, found.slices_p_flips_holm) == (1, 1)
 
 
 def test_differences_that_only_rounding_tells_apart_tie():
@@ -161,6 +162,20 @@ def test_several_runs_are_corrected_together(rng):
         assert corrected == holm(p)
         assert min(corrected) >= min(p)
         assert [getattr(c, f"{unit}_p_holm") for c in alone] == p
+
+
+def test_slices_are_flipped_by_patient_and_corrected(rng):
+    first, *others = (scored_run(Path(n), rng.random(8), TRUE_PX) for n in "123")
+    found = paired.compare(first, others)
+    # Slices with scar: two of a, two of b, one of c.
+    for comparison, other in zip(found, others, strict=True):
+        pairs = zip(other.results.slices[:5], first.results.slices[:5], strict=True)
+        d = [two.native.dsc - one.native.dsc for two, one in pairs]
+        p = sign_flips(np.array(d), list("aabbc"))
+        assert comparison.slices_p_flips == pytest.approx(p)
+    assert [c.slices_p_flips_holm for c in found] == holm(
+        [c.slices_p_flips for c in found]
+    )
 
 
 def test_two_runs_that_were_judged_are_compared_on_the_images_own_grids():

@@ -31,7 +31,7 @@ def phantom(rng):
 def test_superpixels_of_one_pixel_are_otsus_pixels(phantom):
     image, myocardium, _ = phantom
     tiny = superpixels(image, myocardium, SPACING, segment_mm2=1e-3)
-    assert dice_of(tiny, otsu(image, myocardium, SPACING)) > 0.98
+    assert dice_of(tiny >= 0.5, otsu(image, myocardium, SPACING) >= 0.5) > 0.98
 
 
 def test_a_superpixel_is_scar_as_a_whole_and_leaves_fewer_borders(noisy):
@@ -40,7 +40,8 @@ def test_a_superpixel_is_scar_as_a_whole_and_leaves_fewer_borders(noisy):
     one, other = neighbours(everywhere)
     borders = []
     for segment_mm2 in (1e-3, 10, 40):
-        scar = superpixels(image, everywhere, SPACING, segment_mm2=segment_mm2)
+        scores = superpixels(image, everywhere, SPACING, segment_mm2=segment_mm2)
+        scar = scores >= 0.5
         assert 0 < scar.sum() < scar.size
         borders.append((scar[everywhere][one] != scar[everywhere][other]).sum())
     assert borders[0] > borders[1] > borders[2]
@@ -84,7 +85,7 @@ def test_graph_cut_has_the_least_energy_of_its_formula(rng):
     myocardium = np.zeros((5, 6), bool)
     myocardium[1:4, 1:5] = True
     image = np.where(np.arange(6) < 3, 0.0, 2.0) + rng.normal(0, 0.9, (5, 6))
-    scar = graph_cut(image, myocardium, SPACING, smoothness=0.7)
+    scores = graph_cut(image, myocardium, SPACING, smoothness=0.7)
     values = image[myocardium]
     values = (values - values.min()) / np.ptp(values)
     _, mean, variance = fit_mixture(values)
@@ -93,16 +94,19 @@ def test_graph_cut_has_the_least_energy_of_its_formula(rng):
     down, across = np.diff(grid, axis=0), np.diff(grid, axis=1)
     scale = np.mean(np.concatenate([down.ravel(), across.ravel()]) ** 2)
 
-    def energy(labels):
+    def energy(labels, level):
         shape = labels.reshape(3, 4).astype(int)
         borders = sum(
             (np.abs(np.diff(shape, axis=axis)) * np.exp(-(d**2) / (2 * scale))).sum()
             for axis, d in enumerate((down, across))
         )
-        return cost[np.arange(12), labels.astype(int)].sum() + 0.7 * borders
+        odds = np.log(level / (1 - level)) * labels.sum()
+        return cost[np.arange(12), labels.astype(int)].sum() + odds + 0.7 * borders
 
-    tried = map(np.array, itertools.product((False, True), repeat=12))
-    np.testing.assert_array_equal(scar[myocardium], min(tried, key=energy))
+    tried = [*map(np.array, itertools.product((False, True), repeat=12))]
+    for level in (0.2, 0.5, 0.8):
+        best = min(tried, key=lambda labels: energy(labels, level))
+        np.testing.assert_array_equal(scores[myocardium] >= level, best)
 
 
 def test_graph_cut_without_smoothness_takes_the_likelier_gaussian(noisy):
@@ -113,8 +117,10 @@ def test_graph_cut_without_smoothness_takes_the_likelier_gaussian(noisy):
     dark, bright = norm.logpdf(
         values.clip(*mean), mean[:, None], variance[:, None] ** 0.5
     )
-    scar = graph_cut(image, myocardium, SPACING, smoothness=0)
-    np.testing.assert_array_equal(scar[myocardium], bright > dark)
+    scores = graph_cut(image, myocardium, SPACING, smoothness=0)
+    for level in (0.3, 0.5, 0.9):
+        likelier = bright > dark + np.log(level / (1 - level))
+        np.testing.assert_array_equal(scores[myocardium] >= level, likelier)
 
 
 def test_smoothness_shortens_the_borders_of_the_graph_cut(noisy):
@@ -122,7 +128,7 @@ def test_smoothness_shortens_the_borders_of_the_graph_cut(noisy):
     pairs = neighbours(myocardium)
     lengths = []
     for smoothness in (0.0, 0.5, 2.0, 8.0):
-        scar = graph_cut(image, myocardium, SPACING, smoothness=smoothness)
+        scar = graph_cut(image, myocardium, SPACING, smoothness=smoothness) >= 0.5
         one, other = scar[myocardium][pairs]
         lengths.append((one != other).sum())
     assert lengths == sorted(lengths, reverse=True)
@@ -132,6 +138,14 @@ def test_smoothness_shortens_the_borders_of_the_graph_cut(noisy):
 def test_the_level_set_of_no_iterations_is_otsus_mask(noisy):
     image, myocardium = noisy
     np.testing.assert_array_equal(
-        level_set(image, myocardium, SPACING, iterations=0),
-        otsu(image, myocardium, SPACING),
+        level_set(image, myocardium, SPACING, iterations=0) >= 0.5,
+        otsu(image, myocardium, SPACING) >= 0.5,
     )
+
+
+@pytest.mark.parametrize("method", [level_set, graph_cut])
+def test_a_higher_level_calls_less(noisy, method):
+    image, myocardium = noisy
+    scores = method(image, myocardium, SPACING)
+    called = [(scores >= level).sum() for level in (0.1, 0.5, 0.9)]
+    assert called[0] > called[1] > called[2]

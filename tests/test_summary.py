@@ -7,10 +7,10 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.judge.consensus import PatientReaders, ReaderScore
 from scarseg_jax.judge.measures import Detection
 from scarseg_jax.judge.metrics import Failures, Spread, Tally
-from scarseg_jax.judge.results import Contingency, Optimism, SeedFigures
+from scarseg_jax.judge.results import Contingency, Optimism, SeedSpread
 from scarseg_jax.judge.summary import Answers, Truth, judge, optimism
 from scarseg_jax.prepare.cut import cut
-from scarseg_jax.run import EpochRecord
+from scarseg_jax.run import Decision, EpochRecord
 from tests.builders import (
     about,
     answers_of,
@@ -103,10 +103,17 @@ def test_seeds_are_pooled_in_the_tables_and_averaged_in_a_patients_dice(
     assert summary.native.failures.missed == Tally(1, 1, of_slices=4)
     dice = summary.native.dice_3d_mean
     assert (dice.mean, dice.n) == ((0.25 + 1) / 2, 1)
-    assert summary.by_seed == (
-        SeedFigures(seed=0, dsc=0.25, dice_3d=0.25, missed=1, false=1),
-        SeedFigures(seed=7, dsc=1.0, dice_3d=1.0, missed=0, false=0),
+    first, second = summary.by_seed
+    of = ("seed", "dsc", "dice_3d", "missed", "false", "se")
+    assert [getattr(first, name) for name in of] == [0, 0.25, 0.25, 1, 1, 0.25]
+    assert [getattr(second, name) for name in of] == [7, 1, 1, 0, 0, 1]
+    # Of a 8 pixels are called falsely, of b 16 less than there are.
+    assert first.bias_ml == pytest.approx((8 + 16 - 48) / 2000)
+    assert (second.bias_ml, second.hd95_mm, second.surface_dice) == (0, 0, 1)
+    assert summary.seed_spread["dsc"] == SeedSpread(
+        mean=0.625, sd=pytest.approx(0.75 / np.sqrt(2)), min=0.25, max=1
     )
+    assert set(summary.seed_spread) == set(vars(first)) - {"seed"}
     assert found.pictures.probability is not None
     np.testing.assert_array_equal(found.pictures.probability, both.mean(axis=0))
 
@@ -223,9 +230,57 @@ def test_the_pictures_show_what_most_seeds_call(truth, probability):
     right = perfect(truth)
     most = run(truth, np.stack([right, probability[0], right]), seeds=(0, 1, 2))
     np.testing.assert_array_equal(most.pictures.called, truth.slices.scar)
-    tie = run(truth, np.stack([right, probability[0]]), seeds=(0, 1))
-    both = truth.slices.scar & (probability[0] >= 0.5)
-    np.testing.assert_array_equal(tie.pictures.called, both)
+    for first, second in ((right, probability[0]), (probability[0], right)):
+        tie = run(truth, np.stack([first, second]), seeds=(0, 1))
+        np.testing.assert_array_equal(tie.pictures.called, first >= 0.5)
+    assert "the first seed" in tie.summary.picture_rule
+
+
+def test_a_3d_dice_of_crops_of_several_sizes_is_by_area():
+    """Found where pixels are 2 mm, missed where they are 1 mm and as many."""
+    scar = np.stack([square(4), square(4)])
+    truth = truth_of([plain_study("a", scar)])
+    slices = dataclasses.replace(
+        truth.slices,
+        pixel_mm=np.array([2, 1], np.float32),
+        side_mm=np.array([128.0, 64.0]),
+    )
+    truth = dataclasses.replace(truth, slices=slices)
+    called = np.stack([square(4), square(0)])[None].astype(np.float32)
+    found = run(truth, called, fold=(0, 0))
+    by_area = 2 * 4 / (2 * 4 + 1)
+    assert found.summary.crop.dice_3d_mean.mean == pytest.approx(by_area)
+    assert found.summary.crop_at_half.dice_3d_mean.mean == pytest.approx(by_area)
+    assert found.summary.native.dice_3d_mean.mean == pytest.approx(2 / 3)
+    (patient,) = found.patients
+    assert patient.crop.dsc == pytest.approx(by_area)
+    assert patient.crop.se == pytest.approx(4 / 5)
+    assert (patient.crop.tp, patient.crop.true_px) == (32, 64)
+    assert [row.crop.dsc for row in found.slices] == [1, 0]
+    assert "in 1 of 1 patients" in found.summary.grid_rule
+
+
+@pytest.mark.parametrize(
+    ("decided_on", "words"),
+    [
+        ("none", "fixed beforehand"),
+        ("validation", "its fold's validation patients:"),
+        ("test", "its fold's test patients (the oracle's: not a result)"),
+    ],
+)
+def test_the_summary_says_when_scar_is_called_and_what_chose_that(
+    truth, probability, decided_on, words
+):
+    decided = dataclasses.replace(
+        about(),
+        decided_on=decided_on,
+        decisions=(Decision(2.5, 40.0), Decision(3.0, 40.0)),
+    )
+    answers = answers_of(truth, probability, fold=FOLD)
+    rule = judge(truth, answers, decided).summary.decision_rule
+    assert "from a score of 2.5 to 3, " in rule
+    assert "from an area of 40 mm2" in rule
+    assert words in rule
 
 
 def test_nan_is_refused_rather_than_called_background(truth, probability):

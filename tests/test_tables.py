@@ -56,7 +56,7 @@ def test_every_patient_is_a_row_of_pooled_pixels(tmp_path):
     header, *rows = (tmp_path / "patients.csv").read_text().splitlines()
     assert header == (
         f"patient,fold,seed,slices,scar_slices,{BOTH},true_ml,called_ml,"
-        "true_percent_lv,called_percent_lv,hd95_mm,assd_mm,surface_dice"
+        "true_percent_lv,called_percent_lv,hd95_mm,assd_mm,surface_dice,penalty_mm"
     )
     starts = [
         (

@@ -281,6 +281,20 @@ def test_scar_is_judged_by_its_classes_together(scar_classes, threshold):
     assert float(metrics["threshold"]) == pytest.approx(threshold)
 
 
+def test_nothing_is_judged_as_called_outside_what_is_looked_at():
+    """As evaluation does; scar that was drawn outside stays missed."""
+    said = jnp.array([[[0.9, 0.9, 0.1]]])[..., None]
+    judge = train.make_judge_epoch(lambda weights, images: images, "validation")
+    for inside, dice in ((None, 2 / 3), ([[[1, 0, 1]]], 1), ([[[0, 0, 1]]], 0)):
+        data = train.Data(
+            said,
+            jnp.array([[[1, 0, 0]]]),
+            None if inside is None else jnp.array(inside, bool),
+        )
+        _, metrics = judge(new_state(), jnp.array([0]), NONE, jnp.float32(0), data)
+        assert float(metrics["validation_dice"]) == pytest.approx(dice)
+
+
 def test_slices_that_only_fill_up_are_not_judged():
     image = jnp.array([[[0.9, 0.1]], [[0.9, 0.9]]])[..., None]
     data = train.Data(image, jnp.array([[[1, 0]]] * 2))

@@ -11,12 +11,15 @@ from scarseg_jax.judge.metrics import MeanSd, Spread, mean_sd, spread
 from scarseg_jax.study import Study
 
 RULES = ("staple", "majority")
+BOTH = "both"  # of two readers, by either rule
+_FOR_A_CEILING = 4  # readers, so that a consensus of three is left of the others
 REGION_RULE = (
     "Each patient's volume by itself, on the image's own pixels; STAPLE within the"
     " myocardium and what any reader marked or, without a myocardium, the box around"
-    " all marks."
+    " all marks. Of two readers, whom STAPLE cannot tell apart, what both marked."
 )
 _START = 0.99999  # of both sensitivity and specificity, as in Warfield et al.
+_TIE = 1e-6  # a probability so near one half is a tie, however it rounds: no scar
 _LEAST = 1e-12  # keeps the logarithm of a perfect reader's error finite
 
 
@@ -36,8 +39,8 @@ class ReaderScore:
 
     Attributes:
       dice: 3-D Dice with the consensus.
-      sensitivity: STAPLE's estimate.
-      specificity: STAPLE's estimate.
+      sensitivity: STAPLE's estimate; of three readers or more.
+      specificity: STAPLE's estimate; the same.
       others: 3-D Dice with the consensus of the others, where these are two or more.
     """
 
@@ -52,7 +55,7 @@ class PatientReaders:
     """How the readers of one patient agree.
 
     Attributes:
-      consensus: The rule, of `RULES`.
+      consensus: The rule, of `RULES`, or `BOTH`.
       scar: Whether the consensus has any.
       dice: Mean 3-D Dice of the pairs of readers.
       slice_dsc: Of each pair on each slice with scar.
@@ -84,12 +87,14 @@ class ReadersSummary:
     Attributes:
       names: Of all readers.
       patients: How many several readers drew.
-      consensus: The rule.
+      consensus: The rule; `BOTH` if no patient has more than two readers.
       region_rule: On which pixels.
       dice: Of the pairwise 3-D Dice of patients with scar.
       slice_dsc: Of all pairs on slices with scar.
-      ceiling: Over readers and patients, of the 3-D Dice with the others' consensus,
-        by which a network is judged too.
+      others: Over readers and patients with three readers or more, of the 3-D Dice with
+        the others' consensus. That of two is what both marked: smaller than either.
+      ceiling: The same of patients with four readers or more, whose others are three,
+        so that their consensus is like that by which a network is judged.
       by_reader: Means, by name.
     """
 
@@ -99,6 +104,7 @@ class ReadersSummary:
     region_rule: str
     dice: MeanSd
     slice_dsc: Spread
+    others: MeanSd
     ceiling: MeanSd
     by_reader: dict[str, ReaderMeans]
 
@@ -192,7 +198,9 @@ def settle(study: Study, rule: str) -> tuple[Study, PatientReaders]:
     """
     masks = np.array(list(study.readers.values()))
     scar = _consensus(masks, study.myocardium, rule)
-    _, *performance = staple(masks[:, _region(masks, study.myocardium)])
+    performance = np.full((2, len(masks)), np.nan)
+    if len(masks) > 2:
+        _, *performance = staple(masks[:, _region(masks, study.myocardium)])
     readers = {}
     for i, (name, p, q) in enumerate(zip(study.readers, *performance, strict=True)):
         others = np.delete(masks, i, axis=0)
@@ -208,7 +216,7 @@ def settle(study: Study, rule: str) -> tuple[Study, PatientReaders]:
         )
     scarred = np.flatnonzero(scar.any(axis=(1, 2)))
     return dataclasses.replace(study, scar=scar), PatientReaders(
-        consensus=rule,
+        consensus=BOTH if len(masks) == 2 else rule,
         scar=bool(scar.any()),
         dice=pairwise_dice(masks).mean,
         slice_dsc=tuple(dice for z in scarred for dice in _pairs(masks[:, z])),
@@ -231,27 +239,33 @@ def summarise(patients: Sequence[PatientReaders]) -> ReadersSummary:
         means = {key: _mean_sd([getattr(row, key) for row in own]).mean for key in keys}
         by_reader[name] = ReaderMeans(patients=len(own), **means)
     slice_dsc = [dice for patient in scarred for dice in patient.slice_dsc]
-    ceiling = [row.others for p in scarred for row in p.readers.values()]
+    most_readers = max(patients, key=lambda patient: len(patient.readers))
     return ReadersSummary(
         names=names,
         patients=len(patients),
-        consensus=patients[0].consensus,
+        consensus=most_readers.consensus,
         region_rule=REGION_RULE,
         dice=_mean_sd([patient.dice for patient in scarred]),
         slice_dsc=spread(np.array(slice_dsc, float)),
-        ceiling=_mean_sd(ceiling),
+        others=_others(scarred),
+        ceiling=_others([p for p in scarred if len(p.readers) >= _FOR_A_CEILING]),
         by_reader=by_reader,
     )
 
 
+def _others(patients: Sequence[PatientReaders]) -> MeanSd:
+    return _mean_sd([row.others for p in patients for row in p.readers.values()])
+
+
 def _consensus(masks: np.ndarray, myocardium, rule: str) -> np.ndarray:
-    if rule == "majority":
-        return majority(masks)
-    if rule != "staple":
+    if rule not in RULES:
         raise ValueError(f"the rule is {rule!r}; expected one of {', '.join(RULES)}")
+    # STAPLE of two has no reason to trust either: where they differ, rounding decides.
+    if rule == "majority" or len(masks) == 2:
+        return majority(masks)
     region = _region(masks, myocardium)
     scar = np.zeros(region.shape, bool)
-    scar[region] = staple(masks[:, region])[0] > 0.5
+    scar[region] = staple(masks[:, region])[0] > 0.5 + _TIE
     return scar
 
 

@@ -76,20 +76,16 @@ def surface_metrics(
     called_points: np.ndarray,
     *,
     tolerance_mm: float = 3.0,
-    penalty_mm: float,
 ) -> dict[str, float]:
     """Returns how far a patient's two surfaces are from each other.
 
     Where both surfaces are empty nothing is defined. Where one is, scar was missed or
-    called falsely: the distances are the penalty, since leaving such patients out would
-    reward them.
+    called falsely: there is no distance, and surface Dice is 0.
 
     Args:
       truth_points: (n, 3) mm, from `boundary_points`.
       called_points: (m, 3) mm.
       tolerance_mm: The distance up to which points count as found.
-      penalty_mm: The distances where one surface is empty, such as the diagonal of
-        the crop.
 
     Returns:
       {"hd95_mm", "assd_mm", "surface_dice"}: the larger of the two directed 95th
@@ -98,10 +94,9 @@ def surface_metrics(
       2018, with points in place of areas). NaN where undefined.
     """
     if not len(truth_points) or not len(called_points):
-        both = len(truth_points) == len(called_points)
-        distance = np.nan if both else float(penalty_mm)
-        dice = np.nan if both else 0.0
-        return {"hd95_mm": distance, "assd_mm": distance, "surface_dice": dice}
+        neither = len(truth_points) == len(called_points)
+        dice = np.nan if neither else 0.0
+        return {"hd95_mm": np.nan, "assd_mm": np.nan, "surface_dice": dice}
     directed = surface_distances(truth_points, called_points)
     together = np.concatenate(directed)
     return {

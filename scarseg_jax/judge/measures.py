@@ -15,9 +15,11 @@ from scarseg_jax.study import Study
 
 TOLERANCE_MM = 3.0  # of surface Dice: two pixels of most scanners
 DISTANCE_RULE = (
-    f"HD95, ASSD and surface Dice (within {TOLERANCE_MM:g} mm) over patients with true"
-    " or called scar; where only one of the two is there, the distances are the"
-    " diagonal of the crop and surface Dice is 0."
+    "HD95 and ASSD over patients with true scar in whom some was called; beside it over"
+    " all patients with true scar, a missed one counting the diagonal of the crop."
+    f" Surface Dice (within {TOLERANCE_MM:g} mm) over all patients with true scar, a"
+    " missed one counting 0. Scar called where there is none enters none of them and is"
+    " counted."
 )
 
 
@@ -25,7 +27,8 @@ DISTANCE_RULE = (
 class Measures:
     """Of each patient, (seeds, patients) float64, patients in the order of their names.
 
-    NaN where the myocardium is not known, or where nothing is scar or called so.
+    NaN where the myocardium is not known, and of distances where nothing is scar or
+    nothing called so.
 
     Attributes:
       true_ml: Volume of the true scar.
@@ -34,7 +37,9 @@ class Measures:
       called_percent_lv: Of the myocardium's volume.
       hd95_mm: 95th percentile of the surfaces' distance.
       assd_mm: Their mean distance.
-      surface_dice: Share of them within `TOLERANCE_MM`.
+      surface_dice: Share of them within `TOLERANCE_MM`; 0 of a missed or false scar,
+        NaN where there is neither.
+      penalty_mm: What a missed scar's distances count where these are penalised.
     """
 
     true_ml: np.ndarray
@@ -44,6 +49,12 @@ class Measures:
     hd95_mm: np.ndarray
     assd_mm: np.ndarray
     surface_dice: np.ndarray
+    penalty_mm: np.ndarray
+
+    def of_seed(self, index: int) -> "Measures":
+        """Returns one seed's, with a leading axis of one."""
+        own = {name: m[index : index + 1] for name, m in vars(self).items()}
+        return Measures(**own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,12 +139,11 @@ def _measure(study: Study, called: np.ndarray, side_mm: float) -> tuple[float, .
         )
         for mask in (scar, called)
     )
-    distances = surface_metrics(
-        *surfaces, tolerance_mm=TOLERANCE_MM, penalty_mm=np.sqrt(2) * side_mm
-    )
+    distances = surface_metrics(*surfaces, tolerance_mm=TOLERANCE_MM)
     return (
         *(true_ml, called_ml, true_ml * percent, called_ml * percent),
         *(distances["hd95_mm"], distances["assd_mm"], distances["surface_dice"]),
+        np.sqrt(2) * side_mm,
     )
 
 

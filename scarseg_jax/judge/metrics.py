@@ -10,7 +10,7 @@ class Counts:
     """Pixel counts, one for each slice or patient; leading axes may be seeds.
 
     Attributes:
-      tp: (..., n) int, scar called scar.
+      tp: (..., n) int, scar called scar; float where pixels were weighted.
       fp: (..., n) int, background called scar.
       fn: (..., n) int, scar called background.
       tn: (..., n) int, background called background.
@@ -21,9 +21,17 @@ class Counts:
     fn: np.ndarray
     tn: np.ndarray
 
-    def pooled(self, group: np.ndarray) -> "Counts":
-        """Returns the sums over equal values of (n,) `group`, in the values' order."""
+    def pooled(self, group: np.ndarray, weight: np.ndarray | None = None) -> "Counts":
+        """Returns the sums over equal values of (n,) `group`, in the values' order.
+
+        Args:
+          group: Such as the patient of each slice.
+          weight: (n,) of the pixels of each slice, such as their area; None counts all
+            pixels alike.
+        """
         belongs = (group[:, None] == np.unique(group)).astype(int)  # (n, groups)
+        if weight is not None:
+            belongs = belongs * weight[:, None]
         return Counts(
             self.tp @ belongs, self.fp @ belongs, self.fn @ belongs, self.tn @ belongs
         )
@@ -106,12 +114,15 @@ class Failures:
     false: Tally
 
 
-def count(called: np.ndarray, scar: np.ndarray) -> Counts:
+def count(
+    called: np.ndarray, scar: np.ndarray, region: np.ndarray | None = None
+) -> Counts:
     """Returns the pixel counts of masks, slice by slice.
 
     Args:
       called: (..., n, H, W) bool prediction; leading axes may be seeds.
       scar: (n, H, W) bool truth.
+      region: (n, H, W) bool, the pixels that count; None counts all.
 
     Raises:
       ValueError: If the masks are not bool or not of one shape.
@@ -121,11 +132,12 @@ def count(called: np.ndarray, scar: np.ndarray) -> Counts:
     if scar.ndim != 3 or called.shape[-3:] != scar.shape:
         raise ValueError(f"masks of shapes {called.shape} and {scar.shape} do not fit")
     over = (-2, -1)
+    region = np.ones_like(scar) if region is None else region
     return Counts(
-        tp=(called & scar).sum(axis=over),
-        fp=(called & ~scar).sum(axis=over),
-        fn=(~called & scar).sum(axis=over),
-        tn=(~called & ~scar).sum(axis=over),
+        tp=(called & scar & region).sum(axis=over),
+        fp=(called & ~scar & region).sum(axis=over),
+        fn=(~called & scar & region).sum(axis=over),
+        tn=(~called & ~scar & region).sum(axis=over),
     )
 
 

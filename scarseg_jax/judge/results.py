@@ -11,12 +11,16 @@ from scarseg_jax.judge.agreement import Agreement
 from scarseg_jax.judge.consensus import ReadersSummary
 from scarseg_jax.judge.measures import Centre, Detection, EmptyMasks
 from scarseg_jax.judge.metrics import Failures, MeanSd, Spread
-from scarseg_jax.run import EpochRecord, RunRecord
+from scarseg_jax.run import Decision, EpochRecord, RunRecord
 
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
-    """Pixels of a slice or patient on one grid; None of a ratio without a base."""
+    """Pixels of a slice or patient on one grid; None of a ratio without a base.
+
+    A patient's ratios on the crops weight pixels by their area, which differs between
+    slices.
+    """
 
     tp: int
     fp: int
@@ -53,7 +57,10 @@ class SliceRow:
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """A patient's scar volumes and surface distances; None of what is undefined."""
+    """A patient's scar volumes and surface distances; None of what is undefined.
+
+    `measures.Measures` says of each what it is.
+    """
 
     true_ml: float | None
     called_ml: float | None
@@ -62,6 +69,7 @@ class Size:
     hd95_mm: float | None
     assd_mm: float | None
     surface_dice: float | None
+    penalty_mm: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +118,8 @@ class Figures:
       dsc: Dice over slices with scar.
       contingency: The paper's Tables 2 and 3.
       failures: Its failure counts.
-      dice_3d: Over patients with scar, each the mean over the seeds.
+      dice_3d: Over patients with scar, each the mean over the seeds, of all their
+        pixels together; on the crops weighted by area.
       dice_3d_mean: The same.
     """
 
@@ -126,18 +135,66 @@ class Figures:
 
 @dataclasses.dataclass(frozen=True)
 class SeedFigures:
-    """One seed's: how much depends on chance in training."""
+    """One seed's, native: how much depends on chance in training.
+
+    Attributes:
+      seed: Which.
+      dsc: Median over slices with scar.
+      dice_3d: Mean over patients with scar.
+      missed: Slices.
+      false: Slices.
+      acc: Median over slices.
+      sp: Median over slices.
+      se: Median over slices with scar.
+      hd95_mm: Median over patients with true and called scar.
+      surface_dice: Mean over patients with scar.
+      bias_ml: Mean over patients of called less true scar.
+    """
 
     seed: int
     dsc: float | None
     dice_3d: float | None
     missed: int
     false: int
+    acc: float | None
+    sp: float | None
+    se: float | None
+    hd95_mm: float | None
+    surface_dice: float | None
+    bias_ml: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedSpread:
+    """Of one figure over seeds; the deviation is the sample's."""
+
+    mean: float
+    sd: float
+    min: float
+    max: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Inside:
+    """Figures over slices with myocardium, of whose pixels alone.
+
+    On the whole image nearly all is background, and an answer that never calls scar
+    is right in nearly all.
+
+    Attributes:
+      acc: Accuracy.
+      sp: Specificity.
+      acc_of_nothing: Accuracy of the answer that never calls scar.
+    """
+
+    acc: Spread
+    sp: Spread
+    acc_of_nothing: Spread
 
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """95 % bootstrap intervals by patient; None with fewer than two."""
+    """95 % intervals by patient, `statistics.INTERVAL_RULE`; None with fewer than 2."""
 
     slice_dsc_median: tuple[float, float] | None
     slice_dsc_mean: tuple[float, float] | None
@@ -146,19 +203,25 @@ class Intervals:
 
 @dataclasses.dataclass(frozen=True)
 class Distances:
-    """Surface distances over patients with true or called scar.
+    """Surface distances over patients with true scar; several seeds' mean of each.
 
     Attributes:
-      hd95_mm: 95th percentile.
-      assd_mm: Mean.
-      surface_dice: Share within the tolerance.
+      hd95_mm: 95th percentile, of those in whom some scar was called.
+      assd_mm: Mean, of the same.
+      surface_dice: Share within the tolerance; a missed scar counts 0.
+      hd95_penalised_mm: 95th percentile; a missed scar counts the crop's diagonal.
+      assd_penalised_mm: Mean; the same.
       one_empty: Patients with one of true and called scar without the other.
+      missed: Of these, with true scar.
     """
 
     hd95_mm: Centre
     assd_mm: Centre
     surface_dice: Centre
+    hd95_penalised_mm: Centre
+    assd_penalised_mm: Centre
     one_empty: int
+    missed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +239,8 @@ class Optimism:
 
     Attributes:
       last: Mean over networks of the test patients' Dice (of all pixels of the crops
-        together, as the network says it, at the threshold that fits the validation
-        patients best) in the last epoch,
+        together, in Protocol 2 with nothing called outside the myocardium, at the
+        threshold that fits the validation patients best) in the last epoch,
       validation: in that with the best validation Dice,
       oracle: in that where it is best itself: how much such a choice would flatter.
     """
@@ -197,7 +260,9 @@ class About:
       source: Of the data.
       selection: What chose the epoch; "none" without training.
       run: Of the networks; None without training.
-      min_area_mm2: Of what is called scar, where all slices have the same.
+      decided_on: The patients that chose when scar is called, "validation", "test" (of
+        the oracle), or "none" where it was fixed.
+      decisions: When it is, of each network or fold.
     """
 
     name: str
@@ -205,7 +270,8 @@ class About:
     source: str
     selection: str
     run: RunRecord | None = None
-    min_area_mm2: float | None = None
+    decided_on: str = "none"
+    decisions: tuple[Decision, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +292,10 @@ class Summary:
       crop: Figures on the 64 x 64 grid: the paper's.
       native_at_half: At a probability of one half, any area.
       crop_at_half: The same.
+      inside: Inside the myocardium, native; None where a patient has none drawn.
       by_seed: Seed by seed, native.
+      seed_spread: Of each of these figures that all seeds have, by its name; empty with
+        one seed.
       intervals: Native.
       empty_slices: Mean Dice of slices under other rules for empty masks, native.
       empty_patients: Of patients.
@@ -241,6 +310,10 @@ class Summary:
       empty_mask_rule: In words.
       pooling_rule: In words.
       distance_rule: In words.
+      grid_rule: In words: on which pixels.
+      decision_rule: In words: when scar is called.
+      interval_rule: In words.
+      picture_rule: In words: what `Pictures` show of several seeds.
     """
 
     about: About
@@ -256,7 +329,9 @@ class Summary:
     crop: Figures
     native_at_half: Figures | None
     crop_at_half: Figures | None
+    inside: Inside | None
     by_seed: tuple[SeedFigures, ...]
+    seed_spread: dict[str, SeedSpread]
     intervals: Intervals
     empty_slices: EmptyMasks
     empty_patients: EmptyMasks
@@ -271,11 +346,15 @@ class Summary:
     empty_mask_rule: str
     pooling_rule: str
     distance_rule: str
+    grid_rule: str
+    decision_rule: str
+    interval_rule: str
+    picture_rule: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pictures:
-    """What a page draws of the crops; of several seeds, the majority.
+    """What a page draws of the crops.
 
     Attributes:
       patient: (N,) str.
@@ -285,7 +364,7 @@ class Pictures:
       scar: (N, 64, 64) bool truth.
       pixel_mm: (N,) float32.
       fold: (N,) int.
-      called: (N, 64, 64) bool.
+      called: (N, 64, 64) bool; of several seeds as `summary.PICTURE_RULE` says.
       probability: (N, 64, 64) float16, mean over the seeds; None of a method without.
     """
 

@@ -20,6 +20,7 @@ from scarseg_jax.judge.results import (
     Contingency,
     Distances,
     Figures,
+    Inside,
     Intervals,
     Optimism,
     Overlap,
@@ -27,14 +28,17 @@ from scarseg_jax.judge.results import (
     Pictures,
     Results,
     SeedFigures,
+    SeedSpread,
     Size,
     SliceRow,
     Summary,
 )
 from scarseg_jax.judge.statistics import (
+    INTERVAL_RULE,
     bootstrap_interval,
     brier,
     expected_calibration_error,
+    mean_interval,
 )
 from scarseg_jax.judge.windows import native_pictures
 from scarseg_jax.run import EpochRecord
@@ -47,7 +51,11 @@ EMPTY_MASK_RULE = (
 )
 POOLING_RULE = (
     "Each slice counts once for each seed in the tables and failures; a patient's 3-D"
-    " Dice is the mean over the seeds."
+    " Dice is of all its pixels together, the mean over the seeds."
+)
+PICTURE_RULE = (
+    "Of several seeds, what more than half of them call scar; where an even number is"
+    " divided, what the first seed says."
 )
 
 
@@ -141,7 +149,10 @@ def _summary(truth, answers, about, history, native, crop, sizes) -> Summary:
         half = {p: said >= 0.5 for p, said in answers.native_probability.items()}
         at_half = figures(_native_counts(studies, half), slices.patient)
         called = answers.crop_probability >= 0.5
-        crop_at_half = figures(metrics.count(called, slices.scar), slices.patient)
+        crop_at_half = figures(
+            metrics.count(called, slices.scar), slices.patient, _area_mm2(slices)
+        )
+    by_seed = _by_seed(native, slices.patient, answers.seeds, sizes)
     return Summary(
         about=about,
         patients=len(studies),
@@ -153,10 +164,12 @@ def _summary(truth, answers, about, history, native, crop, sizes) -> Summary:
         myocardium_slices=int(drawn.sum()),
         contained_slices=int((slices.contained & drawn).sum()),
         native=figures(native, slices.patient),
-        crop=figures(crop, slices.patient),
+        crop=figures(crop, slices.patient, _area_mm2(slices)),
         native_at_half=at_half,
         crop_at_half=crop_at_half,
-        by_seed=_by_seed(native, slices.patient, answers.seeds),
+        inside=_inside(studies, answers.native),
+        by_seed=by_seed,
+        seed_spread=_seed_spread(by_seed),
         intervals=_intervals(native, by_patient, slices.patient),
         empty_slices=measures.empty_masks(native),
         empty_patients=measures.empty_masks(by_patient),
@@ -171,19 +184,26 @@ def _summary(truth, answers, about, history, native, crop, sizes) -> Summary:
         empty_mask_rule=EMPTY_MASK_RULE,
         pooling_rule=POOLING_RULE,
         distance_rule=measures.DISTANCE_RULE,
+        grid_rule=_grid_rule(slices),
+        decision_rule=_decision_rule(about),
+        interval_rule=INTERVAL_RULE,
+        picture_rule=PICTURE_RULE,
     )
 
 
-def figures(counts: Counts, patient: np.ndarray) -> Figures:
+def figures(
+    counts: Counts, patient: np.ndarray, area_mm2: np.ndarray | None = None
+) -> Figures:
     """Returns the headline figures of one grid.
 
     Args:
       counts: Of (seeds, n) slices.
       patient: (n,) whose they are.
+      area_mm2: (n,) of a pixel, where a patient's slices differ in it.
     """
     scarred = counts.true_px > 0
     se, sp = spread(counts.sensitivity[scarred]), spread(counts.specificity)
-    dice = metrics.patients_dice(counts.pooled(patient))
+    dice = metrics.patients_dice(counts.pooled(patient, area_mm2))
     return Figures(
         acc=spread(counts.accuracy),
         sp=sp,
@@ -232,10 +252,40 @@ def _longest_side_mm(slices: Slices, patient: str) -> float:
     return float(slices.side_mm[slices.patient == patient].max())
 
 
-def _by_seed(counts: Counts, patient, seeds: Sequence[int]) -> tuple[SeedFigures, ...]:
+def _area_mm2(slices: Slices) -> np.ndarray:
+    """Returns the (N,) area of a pixel of each slice's crop."""
+    return slices.pixel_mm.astype(np.float64) ** 2
+
+
+def _inside(
+    studies: Sequence[Study], called: Mapping[str, np.ndarray]
+) -> Inside | None:
+    """Returns the figures of the myocardium's pixels, of slices that have some."""
+    if any(study.myocardium is None for study in studies):
+        return None
+    parts = [
+        metrics.count(called[s.patient], np.asarray(s.scar), np.asarray(s.myocardium))
+        for s in studies
+    ]
+    counts = metrics.concatenate(parts)
+    pixels = counts.tp + counts.fp + counts.fn + counts.tn
+    nothing = np.full(pixels.shape, np.nan)
+    np.divide(pixels - counts.true_px, pixels, out=nothing, where=pixels > 0)
+    return Inside(
+        acc=spread(counts.accuracy),
+        sp=spread(counts.specificity),
+        acc_of_nothing=spread(nothing[:1]),
+    )
+
+
+def _by_seed(
+    counts: Counts, patient, seeds: Sequence[int], sizes: Measures
+) -> tuple[SeedFigures, ...]:
     rows = []
     for index, seed in enumerate(seeds):
         own = figures(counts.of_seed(index), patient)
+        mm = _distances(sizes.of_seed(index), counts.of_seed(index).pooled(patient))
+        size = sizes.of_seed(index)
         rows.append(
             SeedFigures(
                 seed=seed,
@@ -243,9 +293,72 @@ def _by_seed(counts: Counts, patient, seeds: Sequence[int]) -> tuple[SeedFigures
                 dice_3d=own.dice_3d_mean.mean,
                 missed=own.failures.missed.slices,
                 false=own.failures.false.slices,
+                acc=own.acc.median,
+                sp=own.sp.median,
+                se=own.se.median,
+                hd95_mm=mm.hd95_mm.median,
+                surface_dice=mm.surface_dice.mean,
+                bias_ml=_agreement(size.true_ml, size.called_ml).bland_altman.bias,
             )
         )
     return tuple(rows)
+
+
+def _seed_spread(by_seed: Sequence[SeedFigures]) -> dict[str, SeedSpread]:
+    if len(by_seed) < 2:
+        return {}
+    found = {}
+    for field in dataclasses.fields(SeedFigures):
+        values = [getattr(own, field.name) for own in by_seed]
+        if field.name == "seed" or None in values:
+            continue
+        of = np.array(values, float)
+        found[field.name] = SeedSpread(
+            mean=float(of.mean()),
+            sd=float(of.std(ddof=1)),
+            min=float(of.min()),
+            max=float(of.max()),
+        )
+    return found
+
+
+def _grid_rule(slices: Slices) -> str:
+    names = np.unique(slices.patient)
+    mixed = sum(len(np.unique(slices.side_mm[slices.patient == n])) > 1 for n in names)
+    return (
+        "First come the images' own pixels, on which a user's mask lies. Beside them the"
+        " paper's 64 x 64 pixels of the crops: these differ in size between slices (in"
+        f" {mixed} of {len(names)} patients), so a patient's ratios and 3-D Dice weight"
+        " them by their area; figures by slice do not."
+    )
+
+
+def _decision_rule(about: About) -> str:
+    """Returns in words when scar is called, and what chose that."""
+    if not about.decisions:
+        return "When scar is called was not recorded."
+    what = "probability" if about.run else "score"
+    of = "each network" if about.run else "each fold"
+    values = {
+        what: sorted({d.threshold for d in about.decisions}),
+        "area": sorted({d.min_area_mm2 for d in about.decisions}),
+    }
+    least, area = (
+        f"{own[0]:g}" if len(own) == 1 else f"{own[0]:g} to {own[-1]:g}"
+        for own in values.values()
+    )
+    called = (
+        f"A pixel is called scar from a {what} of {least}, connected pixels of a slice"
+        f" from an area of {area} mm2"
+    )
+    if about.decided_on == "none":
+        return f"{called}; both were fixed beforehand."
+    flatters = " (the oracle's: not a result)" if about.decided_on == "test" else ""
+    return (
+        f"{called}; both were chosen for {of} on its fold's {about.decided_on} patients"
+        f"{flatters}: of what comes within two points of the best mean Dice of slices"
+        " with scar the largest area, and the mean of its thresholds."
+    )
 
 
 def _intervals(counts: Counts, by_patient: Counts, patient: np.ndarray) -> Intervals:
@@ -255,18 +368,26 @@ def _intervals(counts: Counts, by_patient: Counts, patient: np.ndarray) -> Inter
     dice = metrics.patients_dice(by_patient)
     return Intervals(
         slice_dsc_median=bootstrap_interval(dsc, of_patient, np.median),
-        slice_dsc_mean=bootstrap_interval(dsc, of_patient),
-        dice_3d_mean=bootstrap_interval(dice, np.arange(len(dice))),
+        slice_dsc_mean=mean_interval(dsc, of_patient, within=(0, 1)),
+        dice_3d_mean=mean_interval(dice, np.arange(len(dice)), within=(0, 1)),
     )
 
 
 def _distances(sizes: Measures, by_patient: Counts) -> Distances:
-    one_empty = (by_patient.true_px > 0) ^ (by_patient.predicted_px > 0)
+    true, called = by_patient.true_px > 0, by_patient.predicted_px > 0
+    scarred = true[0]
+
+    def penalised(distance: np.ndarray) -> np.ndarray:
+        return np.where(called, distance, sizes.penalty_mm)[:, scarred]
+
     return Distances(
-        hd95_mm=measures.centre(sizes.hd95_mm),
-        assd_mm=measures.centre(sizes.assd_mm),
-        surface_dice=measures.centre(sizes.surface_dice),
-        one_empty=int(one_empty.any(axis=0).sum()),
+        hd95_mm=measures.centre(sizes.hd95_mm[:, scarred]),
+        assd_mm=measures.centre(sizes.assd_mm[:, scarred]),
+        surface_dice=measures.centre(sizes.surface_dice[:, scarred]),
+        hd95_penalised_mm=measures.centre(penalised(sizes.hd95_mm)),
+        assd_penalised_mm=measures.centre(penalised(sizes.assd_mm)),
+        one_empty=int((true ^ called).any(axis=0).sum()),
+        missed=int((true & ~called).any(axis=0).sum()),
     )
 
 
@@ -302,14 +423,20 @@ def _calibration(
     )
 
 
-def _overlaps(counts: Counts) -> list[list[Overlap]]:
-    """Returns the record of each of (seeds, n) counts."""
+def _overlaps(counts: Counts, weighted: Counts | None = None) -> list[list[Overlap]]:
+    """Returns the record of each of (seeds, n) counts.
+
+    Args:
+      counts: Of pixels.
+      weighted: The same, from which the ratios are taken if not from the pixels.
+    """
+    ratios = weighted or counts
     columns = {
         **vars(counts),
-        "acc": counts.accuracy,
-        "se": counts.sensitivity,
-        "sp": counts.specificity,
-        "dsc": counts.dice,
+        "acc": ratios.accuracy,
+        "se": ratios.sensitivity,
+        "sp": ratios.specificity,
+        "dsc": ratios.dice,
         "true_px": counts.true_px,
         "predicted_px": counts.predicted_px,
     }
@@ -340,7 +467,13 @@ def _slice_rows(slices: Slices, answers: Answers, native: Counts, crop: Counts):
 def _patient_rows(slices: Slices, fold, seeds, native, crop, sizes: Measures):
     names, size = np.unique(slices.patient, return_counts=True)
     scarred = native.true_px[0] > 0
-    pooled = (_overlaps(counts.pooled(slices.patient)) for counts in (native, crop))
+    pooled = (
+        _overlaps(native.pooled(slices.patient)),
+        _overlaps(
+            crop.pooled(slices.patient),
+            crop.pooled(slices.patient, _area_mm2(slices)),
+        ),
+    )
     for number, (on_native, on_crop) in enumerate(zip(*pooled, strict=True)):
         for i, name in enumerate(names.tolist()):
             yield PatientRow(
@@ -370,6 +503,12 @@ def _pictures(slices: Slices, answers: Answers) -> Pictures:
         scar=slices.scar,
         pixel_mm=slices.pixel_mm,
         fold=answers.fold,
-        called=answers.crop.mean(axis=0) > 0.5,
+        called=_most(answers.crop),
         probability=None if said is None else said.mean(axis=0).astype(np.float16),
     )
+
+
+def _most(called: np.ndarray) -> np.ndarray:
+    """Returns the (...) bool mask of `PICTURE_RULE` of (seeds, ...) masks."""
+    votes = 2 * called.sum(axis=0)
+    return (votes > len(called)) | ((votes == len(called)) & called[0])

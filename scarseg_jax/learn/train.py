@@ -47,10 +47,11 @@ class State(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The data set on the device."""
+    """The data set, on the device or in NumPy."""
 
-    image: Any  # (N, H, W, 1) float32, on the device or in NumPy
+    image: Any  # (N, H, W, 1) float32
     labels: Any  # (N, H, W) int8 classes
+    inside: Any = None  # (N, H, W) bool where scar may be called; None: everywhere
 
 
 def pack(variables: Any) -> Weights:
@@ -229,7 +230,8 @@ def take_batch(data: Data, codes: jax.Array) -> Data:
     """Returns the images and labels of (B,) codes slice * 8 + symmetry."""
     index, symmetry = jnp.divmod(codes, SYMMETRIES)
     transform = jax.vmap(apply_symmetry)
-    return Data(*(transform(array[index], symmetry) for array in data))
+    wanted = (data.image, data.labels)
+    return Data(*(transform(array[index], symmetry) for array in wanted))
 
 
 def predict(
@@ -339,9 +341,10 @@ def make_judge_epoch(predict, selection: str, scar_classes: tuple[int, ...] = (1
     """Returns (state, validation, test, epoch, data) -> (state, metrics).
 
     It predicts the (V,) validation and (T,) test slices, entries of -1 being skipped,
-    and keeps the best weights. The Dice of the test slices is recorded beside, to tell
-    how much a choice by it would flatter. A function of its own, so that training
-    need not wait until this is compiled too.
+    and keeps the best weights. As in evaluation, nothing is called scar but where
+    `data.inside` allows it. The Dice of the test slices is recorded beside, to tell how
+    much a choice by it would flatter. A function of its own, so that training need not
+    wait until this is compiled too.
 
     Args:
       predict: (weights, images) to `probabilities`.
@@ -356,6 +359,8 @@ def make_judge_epoch(predict, selection: str, scar_classes: tuple[int, ...] = (1
         said, labels = predict(state.weights, data.image[watched]), data.labels[watched]
         each = [said[..., number - 1] for number in scar_classes]
         probability = functools.reduce(jnp.add, each)
+        if data.inside is not None:
+            probability = jnp.where(data.inside[watched], probability, 0)
         scar = functools.reduce(jnp.logical_or, [labels == n for n in scar_classes])
         first = len(validation)
         on_validation = pooled_dice(probability[:first], scar[:first], validation >= 0)

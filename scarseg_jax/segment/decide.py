@@ -44,36 +44,75 @@ def without_small(mask: np.ndarray, least_px: Sequence[float] | np.ndarray):
     return kept
 
 
-def choose(probability: np.ndarray, scar: np.ndarray, pixel_mm2: np.ndarray):
-    """Returns the decision that serves the slices with scar, and calls little else.
-
-    The mean Dice of the slices with scar, the paper's own measure, does not see scar
-    called in slices without. So among all decisions within two points of the best, the
-    largest area wins, and with it the mean of its thresholds: the middle of a flat
-    optimum, whose very top is where a few patients happen to put it. Without any scar
-    nothing is chosen: one half and no area.
+def choose(
+    probability: np.ndarray, scar: np.ndarray, pixel_mm2: np.ndarray
+) -> Decision:
+    """Returns the `best` decision of `THRESHOLDS`.
 
     Args:
       probability: (n, H, W) of validation slices.
       scar: (n, H, W) bool truth.
       pixel_mm2: (n,) area of each slice's pixels.
     """
-    some = scar.any((1, 2))
-    if not some.any():
-        return Decision(0.5)
-    probability, scar, pixel_mm2 = probability[some], scar[some], pixel_mm2[some]
-    true_px = scar.sum((1, 2))
+    return best(slice_dice(probability, scar, pixel_mm2, THRESHOLDS), THRESHOLDS)
 
-    def mean_dice(threshold, area):
-        called = call_scar(probability, pixel_mm2, Decision(threshold, area))
-        both = (called & scar).sum((1, 2))
-        return np.mean(2 * both / (called.sum((1, 2)) + true_px))
 
-    dice = np.array([[mean_dice(t, area) for t in THRESHOLDS] for area in AREAS_MM2])
-    good = dice >= dice.max() - _AS_GOOD
+def best(dice: np.ndarray, thresholds: Sequence[float]) -> Decision:
+    """Returns the decision that serves the slices with scar, and calls little else.
+
+    The mean Dice of the slices with scar, the paper's own measure, does not see scar
+    called in slices without. So among all decisions within two points of the best, the
+    largest area wins, and with it the mean of its thresholds: the middle of a flat
+    optimum, whose very top is where a few patients happen to put it. Without any scar
+    nothing is chosen: the threshold in the middle and no area.
+
+    Args:
+      dice: (n, areas, thresholds) of validation slices, from `slice_dice`.
+      thresholds: Ascending.
+    """
+    dice = dice[~np.isnan(dice).any(axis=(1, 2))]
+    if not len(dice):
+        return Decision(thresholds[len(thresholds) // 2])
+    means = dice.mean(axis=0)
+    good = means >= means.max() - _AS_GOOD
     largest = np.flatnonzero(good.any(axis=1))[-1]
-    threshold = np.mean(np.array(THRESHOLDS)[good[largest]])
+    threshold = np.mean(np.array(thresholds)[good[largest]])
     return Decision(round(float(threshold), 3), AREAS_MM2[largest])
+
+
+def slice_dice(
+    probability: np.ndarray,
+    scar: np.ndarray,
+    pixel_mm2: np.ndarray,
+    thresholds: Sequence[float],
+) -> np.ndarray:
+    """Returns the Dice of slices, (n, areas, thresholds) float64, by decision.
+
+    NaN of slices without scar.
+
+    Args:
+      probability: (n, H, W), or scores.
+      scar: (n, H, W) bool truth.
+      pixel_mm2: (n,) area of each slice's pixels.
+      thresholds: Ascending.
+    """
+    dice = np.full((len(scar), len(AREAS_MM2), len(thresholds)), np.nan)
+    for n in np.flatnonzero(scar.any(axis=(1, 2))):
+        box = _box(scar[n] | (probability[n] >= thresholds[0]))
+        true, said = scar[n][box], probability[n][box]
+        for t, threshold in enumerate(thresholds):
+            called = said >= threshold
+            for a, area in enumerate(AREAS_MM2):
+                kept = without_small(called[None], [area / pixel_mm2[n]])[0]
+                both = (kept & true).sum()
+                dice[n, a, t] = 2 * both / (kept.sum() + true.sum())
+    return dice
+
+
+def _box(mask: np.ndarray) -> tuple[slice, slice]:
+    """Returns where a mask's pixels are, which saves looking at all others."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def mean(decisions: Sequence[Decision]) -> Decision:

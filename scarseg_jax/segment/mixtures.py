@@ -1,14 +1,15 @@
 """Methods that take the myocardium's intensities for a mixture of classes.
 
-Their contract, and what their masks have in common, is in `classical`.
+Their contract is in `classical`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from scarseg_jax.segment.thresholds import otsu_threshold
-from scarseg_jax.segment.within import call
+from scarseg_jax.segment.within import score
 
 # Least variance of a component, in squares of the myocardium's range: about what
 # rounding to 8 bits leaves. A component of equal pixels would have none.
@@ -39,25 +40,25 @@ def gaussian_mixture(
     iterations: int = 100,
     tolerance: float = 1e-3,
 ) -> np.ndarray:
-    """Calls scar what belongs to the brighter of two Gaussians with over 0.5.
+    """Scores the probability of the brighter of two Gaussians.
 
-    What is not above the darker mean is never scar: a wide brighter component would
-    claim the darkest pixels too. Nor is what is above the brighter mean judged
-    otherwise than that mean: a wide darker component would claim the brightest.
+    What is below the darker mean has that mean's: a wide brighter component would claim
+    the darkest pixels too. So has what is above the brighter mean: a wide darker
+    component would claim the brightest.
 
     Args:
       iterations: As for `fit_mixture`.
       tolerance: As for `fit_mixture`.
     """
 
-    def rule(values: np.ndarray) -> np.ndarray:
+    def rule(values: np.ndarray, _: np.ndarray) -> np.ndarray:
         mixture = fit_mixture(values, iterations, tolerance)
         dark, bright = (
             log_likelihoods(values, mixture) + np.log(mixture.weight)[:, None]
         )
-        return (bright > dark) & (values > mixture.mean[0])
+        return special.expit(bright - dark)
 
-    return call(image, myocardium, rule)
+    return score(image, myocardium, rule)
 
 
 def fuzzy_c_means(
@@ -68,7 +69,10 @@ def fuzzy_c_means(
     classes: int = 3,
     fuzziness: float = 2.0,
 ) -> np.ndarray:
-    """Calls scar what belongs most to the brightest class of fuzzy c-means.
+    """Scores the membership in the brightest class of fuzzy c-means.
+
+    Of it and the next brighter: one half is where a pixel belongs to the brightest more
+    than to any other. What is below that next class's centre has that centre's, 0.
 
     Args:
       classes: Their number, 2 or more.
@@ -80,11 +84,12 @@ def fuzzy_c_means(
     if classes < 2 or fuzziness <= 1:
         raise ValueError(f"{classes} classes, fuzziness {fuzziness}: need >= 2, > 1")
 
-    def rule(values: np.ndarray) -> np.ndarray:
+    def rule(values: np.ndarray, _: np.ndarray) -> np.ndarray:
         centres = fuzzy_centres(values, classes, fuzziness)
-        return memberships(values, centres, fuzziness).argmax(axis=0) == classes - 1
+        between = values.clip(*centres[-2:])
+        return memberships(between, centres[-2:], fuzziness)[-1]
 
-    return call(image, myocardium, rule)
+    return score(image, myocardium, rule)
 
 
 def fit_mixture(

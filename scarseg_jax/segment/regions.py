@@ -1,20 +1,23 @@
 """Methods that look at where the bright pixels of the myocardium are.
 
-Their contract, and what their masks have in common, is in `classical`.
+Their contract is in `classical`.
 """
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+from scipy import sparse, special
 from scipy.sparse import csgraph
 from skimage.segmentation import morphological_chan_vese, slic
 
+from scarseg_jax.run import THRESHOLDS
 from scarseg_jax.segment.mixtures import fit_mixture, log_likelihoods
-from scarseg_jax.segment.thresholds import otsu_threshold
-from scarseg_jax.segment.within import call, paint
+from scarseg_jax.segment.thresholds import between_means, otsu_threshold
+from scarseg_jax.segment.within import paint, score
 
+_CONTOUR_LEVELS = THRESHOLDS[1::2]  # fewer, as each contour takes long
 _FLOW_CAPACITY = 2**29  # SciPy's flows are int32, and a residual is up to twice this
 
 
@@ -26,32 +29,32 @@ def superpixels(
     segment_mm2: float = 25.0,
     compactness: float = 0.1,
 ) -> np.ndarray:
-    """Calls scar the SLIC superpixels whose mean is above Otsu's threshold of pixels.
+    """Scores the mean of a pixel's SLIC superpixel, as `thresholds.otsu` scores pixels.
 
     Args:
       segment_mm2: About the area of a superpixel, in mm2.
       compactness: How much distance counts against intensity (of the range 0..1).
     """
 
-    def rule(values: np.ndarray) -> np.ndarray:
+    def rule(values: np.ndarray, wall: np.ndarray) -> np.ndarray:
         segments = round(values.size * spacing_mm[0] * spacing_mm[1] / segment_mm2)
         with warnings.catch_warnings():
             # Its start, by k-means, may leave a superpixel empty; there is one less.
             warnings.filterwarnings("ignore", "One of the clusters is empty")
             labels = slic(
-                paint(values, myocardium),
+                paint(values, wall),
                 n_segments=min(max(segments, 2), values.size),
                 compactness=compactness,
                 spacing=np.array(spacing_mm) / min(spacing_mm),
-                mask=myocardium,
+                mask=wall,
                 channel_axis=None,
             )
-        labels = np.asarray(labels)[myocardium]
+        labels = np.asarray(labels)[wall]
         size = np.maximum(np.bincount(labels), 1)
         mean = np.bincount(labels, values) / size
-        return mean[labels] > otsu_threshold(values)
+        return between_means(mean[labels], values)
 
-    return call(image, myocardium, rule)
+    return score(image, myocardium, rule)
 
 
 def graph_cut(
@@ -61,26 +64,34 @@ def graph_cut(
     *,
     smoothness: float = 1.0,
 ) -> np.ndarray:
-    """Calls scar by the least energy of a Markov random field (Boykov & Jolly 2001).
+    """Scores by the least energy of a Markov random field (Boykov & Jolly 2001).
 
     Each pixel costs its negative log-likelihood under the one of two Gaussians that it
-    is given (`fit_mixture`, `log_likelihoods`), each pair of different neighbours (4)
-    costs `smoothness` times exp(-d^2 / (2 s^2)) for their difference d in intensity.
-    s is the root mean square of those differences.
+    is given (`fit_mixture`, `log_likelihoods`), scar the log odds of a level besides;
+    each pair of different neighbours (4) costs `smoothness` times exp(-d^2 / (2 s^2))
+    for their difference d in intensity. s is the root mean square of those differences.
+    A pixel's score is the highest of `THRESHOLDS` at which it is scar, 0 if at none:
+    the higher the level, the less is.
 
     Args:
       smoothness: What a border between equal neighbours costs, in nats.
     """
 
-    def rule(values: np.ndarray) -> np.ndarray:
+    def rule(values: np.ndarray, wall: np.ndarray) -> np.ndarray:
         cost = -log_likelihoods(values, fit_mixture(values))
-        pairs = neighbours(myocardium)
+        pairs = neighbours(wall)
         squares = (values[pairs[0]] - values[pairs[1]]) ** 2
         # Without any difference every border is one between equals.
         scale = squares.mean() if squares.any() else 1.0
-        return least_energy(cost, pairs, smoothness * np.exp(-squares / (2 * scale)))
+        weight = smoothness * np.exp(-squares / (2 * scale))
 
-    return call(image, myocardium, rule)
+        def scar(level: float) -> np.ndarray:
+            odds = np.array([[0.0], [special.logit(level)]])
+            return least_energy(cost + odds, pairs, weight)
+
+        return _highest(scar, THRESHOLDS, values.size)
+
+    return score(image, myocardium, rule)
 
 
 def level_set(
@@ -91,30 +102,50 @@ def level_set(
     iterations: int = 30,
     smoothing: int = 1,
 ) -> np.ndarray:
-    """Calls scar the brighter side of a morphological Chan-Vese contour.
+    """Scores by morphological Chan-Vese contours, of which the brighter side is scar.
 
-    It starts from Otsu's mask. Outside the myocardium everything is as bright as the
-    mean of Otsu's darker class, lest the myocardium's borders attract the contour.
+    They start from Otsu's mask. Outside the myocardium everything is as bright as the
+    mean of Otsu's darker class, lest the myocardium's borders attract the contour. A
+    pixel's score is the highest tenth at which it is scar, 0 if at none; a
+    level is the weight of the squared distance from the scar's mean, to which that
+    from the other mean adds up to 1.
 
     Args:
       iterations: Of the contour.
       smoothing: How often the contour is smoothed in each.
     """
 
-    def rule(values: np.ndarray) -> np.ndarray:
+    def rule(values: np.ndarray, wall: np.ndarray) -> np.ndarray:
         bright = values > otsu_threshold(values)
         dark_mean = values[~bright].mean()
         contour: Any = morphological_chan_vese  # its annotations know no mask to start
-        inside = contour(
-            paint(values, myocardium, dark_mean),
-            iterations,
-            init_level_set=paint(bright, myocardium),
-            smoothing=smoothing,
-        )[myocardium].astype(bool)
-        swapped = inside.any() and values[inside].mean() < dark_mean
-        return ~inside if swapped else inside
+        seen, start = paint(values, wall, dark_mean), paint(bright, wall)
 
-    return call(image, myocardium, rule)
+        def scar(level: float) -> np.ndarray:
+            inside = contour(
+                seen,
+                iterations,
+                init_level_set=start,
+                smoothing=smoothing,
+                lambda1=level,
+                lambda2=1 - level,
+            )[wall].astype(bool)
+            swapped = inside.any() and values[inside].mean() < dark_mean
+            return ~inside if swapped else inside
+
+        return _highest(scar, _CONTOUR_LEVELS, values.size)
+
+    return score(image, myocardium, rule)
+
+
+def _highest(
+    scar: Callable[[float], np.ndarray], levels: Sequence[float], size: int
+) -> np.ndarray:
+    """Returns the (size,) highest of ascending levels at which pixels are scar, or 0."""
+    scores = np.zeros(size)
+    for level in levels:
+        scores[scar(level)] = level
+    return scores
 
 
 def neighbours(mask: np.ndarray) -> np.ndarray:

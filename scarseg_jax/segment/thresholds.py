@@ -1,12 +1,20 @@
 """Methods that take a threshold of the myocardium's intensities.
 
-Their contract, and what their masks have in common, is in `classical`.
+Their contract is in `classical`.
 """
 
 import numpy as np
+from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from scarseg_jax.segment.within import call
+from scarseg_jax.segment.within import score
+
+SECTORS = 6  # of the wall; as many as AHA's middle ring has segments
+# Least SD of the remote myocardium, as a share of the myocardium's range: about what
+# rounding to 8 bits leaves.
+_LEAST_SD = 0.003
+# The maximum is that of all but the brightest hundredth: one wild pixel moves nothing.
+_MAXIMUM = 0.99
 
 
 def n_sd(
@@ -14,57 +22,66 @@ def n_sd(
     myocardium: np.ndarray,
     spacing_mm: tuple[float, float],
     *,
-    n: float = 5.0,
     remote: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Calls scar what is n SD brighter than the mean of the remote myocardium.
+    """Scores how many SD of the remote myocardium a pixel is above its mean.
 
     Args:
-      n: How many (population) standard deviations.
       remote: (H, W) bool, healthy myocardium, of which what lies in `myocardium`
-        counts. Usually drawn by hand; None takes the myocardium that is not above
-        Otsu's threshold of the slice. That cuts the upper tail of the healthy
-        intensities off when there is little scar, and so lowers the SD.
+        counts. Usually drawn by hand; None takes `remote_region`.
 
     Raises:
       ValueError: If no remote pixel lies in a myocardium that is not of one intensity.
     """
 
-    def rule(values: np.ndarray) -> np.ndarray:
-        if remote is None:
-            healthy = values[values <= otsu_threshold(values)]
-        else:
-            healthy = values[remote[myocardium]]
+    def rule(values: np.ndarray, wall: np.ndarray) -> np.ndarray:
+        inside = remote_region(values, wall) if remote is None else remote[myocardium]
+        healthy = values[inside]
         if not healthy.size:
             raise ValueError("no remote pixel lies in the myocardium")
-        return values > healthy.mean() + n * healthy.std()
+        return (values - healthy.mean()) / max(healthy.std(), _LEAST_SD)
 
-    return call(image, myocardium, rule)
+    return score(image, myocardium, rule)
 
 
 def fwhm(
-    image: np.ndarray,
-    myocardium: np.ndarray,
-    spacing_mm: tuple[float, float],
-    *,
-    fraction: float = 0.5,
+    image: np.ndarray, myocardium: np.ndarray, spacing_mm: tuple[float, float]
 ) -> np.ndarray:
-    """Calls scar what is brighter than half the maximum (Amado et al. 2004).
+    """Scores how far a pixel is on the way from the remote mean to the maximum.
 
-    Half the way from the minimum to the maximum in the myocardium, as images carry an
-    offset. Both are single pixels of the slice, so noise raises or lowers the half.
-
-    Args:
-      fraction: Of the way from the minimum to the maximum.
+    One half is the full width at half maximum (Amado et al. 2004), above the remote
+    myocardium rather than above 0, as images carry an offset.
     """
-    return call(image, myocardium, lambda values: values > fraction)
+
+    def rule(values: np.ndarray, wall: np.ndarray) -> np.ndarray:
+        mean = values[remote_region(values, wall)].mean()
+        way = np.quantile(values, _MAXIMUM) - mean
+        return (values - mean) / max(way, _LEAST_SD)
+
+    return score(image, myocardium, rule)
 
 
 def otsu(
     image: np.ndarray, myocardium: np.ndarray, spacing_mm: tuple[float, float]
 ) -> np.ndarray:
-    """Calls scar what is above Otsu's (1979) threshold of the myocardium."""
-    return call(image, myocardium, lambda values: values > otsu_threshold(values))
+    """Scores how far a pixel is on the way between the means of Otsu's (1979) classes.
+
+    Above one half is what is above Otsu's threshold: the split of least variance within
+    its classes leaves every value with the nearer mean.
+    """
+    return score(image, myocardium, lambda values, _: between_means(values, values))
+
+
+def between_means(some: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Returns where some values are between the means of Otsu's classes, 0 to 1.
+
+    Args:
+      some: (n,) float.
+      values: (k,) float of at least two values, which are split.
+    """
+    bright = values > otsu_threshold(values)
+    dark_mean, bright_mean = values[~bright].mean(), values[bright].mean()
+    return (some - dark_mean) / (bright_mean - dark_mean)
 
 
 def otsu_threshold(values: np.ndarray) -> float:
@@ -78,3 +95,28 @@ def otsu_threshold(values: np.ndarray) -> float:
     """
     levels, counts = np.unique(values, return_counts=True)
     return float(threshold_otsu(hist=(counts, levels)))
+
+
+def remote_region(values: np.ndarray, wall: np.ndarray) -> np.ndarray:
+    """Returns the (k,) bool pixels of the wall's darkest sector, for healthy ones.
+
+    Sectors are equal angles about the wall's centre. Its border pixels, which hold some
+    blood or fat, are left out where enough others remain; sectors of which little is
+    there, as of a wall that is not a ring, are not looked at.
+
+    Args:
+      values: (k,) intensities of the wall's pixels.
+      wall: (H, W) bool.
+    """
+    inner = np.asarray(ndimage.binary_erosion(wall), bool)[wall]
+    if inner.sum() < 2 * SECTORS:
+        inner = np.ones_like(inner)
+    y, x = np.nonzero(wall)
+    angle = np.arctan2(y - y.mean(), x - x.mean())
+    turn = (angle / (2 * np.pi) + 0.5) % 1
+    sector = (turn * SECTORS).astype(int) % SECTORS
+    size = np.bincount(sector[inner], minlength=SECTORS)
+    total = np.bincount(sector[inner], values[inner], minlength=SECTORS)
+    mean = total / np.maximum(size, 1)
+    mean[size < inner.sum() / (2 * SECTORS)] = np.inf
+    return inner & (sector == mean.argmin())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from scarseg_jax.judge.paired import ALPHA, ZEROS, Comparison, Run
+from scarseg_jax.judge.paired import ALPHA, TESTS, Comparison, Run
 from scarseg_jax.judge.results import Summary
 
 ORACLE_WARNING = "best epoch chosen on the test patients (oracle): not a result"
@@ -28,6 +28,12 @@ def headline(summary: Summary) -> str:
             cells = f"{100 * own.median:6.2f} %  {100 * own.iqr:6.2f} %"
             beside = f"  ({100 * papers.median:.2f} %, {100 * papers.iqr:.2f} %)"
         lines.append(f"  {name:4}{cells:18}{own.n:6}{beside}")
+    if (inside := summary.inside) is not None and inside.acc.n:
+        lines.append(
+            f"  inside the myocardium: Acc {100 * inside.acc.median:.2f} %, Sp"
+            f" {100 * inside.sp.median:.2f} %; Acc of calling nothing"
+            f" {100 * inside.acc_of_nothing.median:.2f} %"
+        )
     for fault in ("missed", "false"):
         tally = getattr(summary.native.failures, fault)
         lines.append(
@@ -50,12 +56,12 @@ def _dice(summary: Summary) -> list[str]:
         return []
     deviation = "" if dice.sd is None else f" ± {dice.sd:.3f}"
     lines = [f"  3-D Dice: {dice.mean:.3f}{deviation} ({dice.n} patients with scar)"]
-    dsc = [s.dsc for s in summary.by_seed if s.dsc is not None]
-    dice_3d = [s.dice_3d for s in summary.by_seed if s.dice_3d is not None]
-    if len(dsc) > 1:
+    spread = summary.seed_spread
+    if "dsc" in spread and "dice_3d" in spread:
+        dsc, dice_3d = spread["dsc"], spread["dice_3d"]
         lines.append(
-            f"  seed by seed: DSC {100 * min(dsc):.2f} to {100 * max(dsc):.2f} %,"
-            f" 3-D Dice {min(dice_3d):.3f} to {max(dice_3d):.3f}"
+            f"  seed by seed: DSC {100 * dsc.min:.2f} to {100 * dsc.max:.2f} %,"
+            f" 3-D Dice {dice_3d.min:.3f} to {dice_3d.max:.3f}"
         )
     return lines
 
@@ -64,8 +70,9 @@ def _readers(summary: Summary) -> list[str]:
     readers = summary.readers
     if readers is None or readers.dice.mean is None:
         return []
-    ceiling = readers.ceiling.mean
-    others = "" if ceiling is None else f", one with the others {ceiling:.3f}"
+    others = ""
+    if readers.others.mean is not None:
+        others = f", one with the others' consensus {readers.others.mean:.3f}"
     return [
         f"  3-D Dice of two readers with each other: {readers.dice.mean:.3f}{others}"
     ]
@@ -79,7 +86,7 @@ def one_line(summary: Summary) -> str:
     if dsc.median is not None and dice.mean is not None:
         figures = f"DSC {100 * dsc.median:5.1f} %  3-D Dice {dice.mean:.3f}"
     return (
-        f"{summary.about.name:10} {figures}  missed {failed.missed.slices:3}"
+        f"{summary.about.name:22} {figures}  missed {failed.missed.slices:3}"
         f"  false {failed.false.slices:3}"
     )
 
@@ -91,26 +98,26 @@ def comparisons(first: Run, others: Sequence[Run], found: Sequence[Comparison]) 
     width = max(len(str(run.directory)) for run in others)
     lines = [
         f"first: {_described(first)}",
-        f"{'second':{width}}  median DSC, %, and p by slices         by patients",
-        f"{'':{width}}" + 2 * "   first second        p   p Holm",
+        f"{'second':{width}}  median 3-D Dice of patients, %         slice DSC, %   "
+        "p by slices",
+        f"{'':{width}}   first second        p   p Holm   first second    flips"
+        "   p Holm    paper's",
     ]
     for run, c in zip(others, found, strict=True):
-        cells = "".join(
-            f"{100 * test.median_first:8.2f}{100 * test.median_second:7.2f}"
-            f"{test.p:9.2g}{p_holm:9.2g}"
-            for test, p_holm in (
-                (c.slices, c.slices_p_holm),
-                (c.patients, c.patients_p_holm),
-            )
+        patients, slices = c.patients, c.slices
+        lines.append(
+            f"{run.directory!s:{width}}"
+            f"{100 * patients.median_first:8.2f}{100 * patients.median_second:7.2f}"
+            f"{patients.p:9.2g}{c.patients_p_holm:9.2g}"
+            f"{100 * slices.median_first:8.2f}{100 * slices.median_second:7.2f}"
+            f"{c.slices_p_flips:9.2g}{c.slices_p_flips_holm:9.2g}{slices.p:11.2g}"
         )
-        lines.append(f"{run.directory!s:{width}}{cells}")
     lines += [
         f"{run.directory}: {ORACLE_WARNING}"
         for run in (first, *others)
         if run.about.selection == "oracle"
     ]
-    test = "Wilcoxon signed-rank test, two-sided; "
-    return "\n".join([*lines, f"{test}{ZEROS}; Holm over the runs"])
+    return "\n".join([*lines, f"{TESTS}; Holm over the runs"])
 
 
 def _pair(first: Run, second: Run, found: Comparison) -> str:
@@ -122,20 +129,22 @@ def _pair(first: Run, second: Run, found: Comparison) -> str:
     lines.append(
         "median DSC, %      n   first  second  second - first       W         p"
     )
-    tests = {"slices": found.slices, "patients": found.patients}
+    tests = {"patients": found.patients, "slices": found.slices}
     for unit, r in tests.items():
         lines.append(
             f"{unit:14}{r.n:6}{100 * r.median_first:8.2f}{100 * r.median_second:8.2f}"
             f"{100 * r.median_difference:+16.2f}{r.statistic:8.10g}{r.p:10.3g}"
         )
-    for unit, r in tests.items():
-        verdict = "a" if r.p < ALPHA else "no"
+    lines.append(f"slices, signs flipped by patient{found.slices_p_flips:38.3g}")
+    p_of = {"patients": found.patients.p, "slices": found.slices_p_flips}
+    for unit, p in p_of.items():
+        verdict = "a" if p < ALPHA else "no"
+        same = tests[unit].n - tests[unit].n_different
         lines.append(
             f"{unit} with scar: {verdict} significant difference at {ALPHA:g};"
-            f" {r.n - r.n_different} without any"
+            f" {same} without any"
         )
-    note = f"Wilcoxon signed-rank test, two-sided; {ZEROS}"
-    return "\n".join([*lines, note])
+    return "\n".join([*lines, TESTS])
 
 
 def _described(run: Run) -> str:

@@ -1,0 +1,95 @@
+"""Methods without training, given what a network is given.
+
+The score and the area from which scar is called are chosen for each fold on the
+validation patients of the networks and by their rule, `decide.best`, but on the images'
+own grids, on which all are judged.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from scarseg_jax.judge.summary import Answers
+from scarseg_jax.prepare.dataset import DataSet
+from scarseg_jax.prepare.folds import Fold
+from scarseg_jax.run import Decision
+from scarseg_jax.segment import classical, decide
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scores:
+    """What a method says of a cohort.
+
+    Attributes:
+      crop: (N, 64, 64) float32.
+      native: Of each patient, (Z, Y, X) float32.
+    """
+
+    crop: np.ndarray
+    native: Mapping[str, np.ndarray]
+
+
+def score(method: Callable[..., np.ndarray], data: DataSet) -> Scores:
+    """Returns a method's scores on either grid.
+
+    Args:
+      method: As in `classical`.
+      data: Patients with myocardium.
+    """
+    slices = data.slices
+    pixel_mm = np.stack([slices.pixel_mm, slices.pixel_mm], axis=1)
+    return Scores(
+        crop=classical.score(method, slices.crop, slices.myocardium, pixel_mm),
+        native={
+            study.patient: classical.score(
+                method,
+                study.image,
+                np.asarray(study.myocardium),
+                np.tile(study.spacing_mm[1:], (len(study.image), 1)),
+            )
+            for study in data.studies
+        },
+    )
+
+
+def choose(
+    scores: Scores, data: DataSet, folds: Sequence[Fold], levels: Sequence[float]
+) -> list[Decision]:
+    """Returns each fold's decision, chosen on its validation patients."""
+    dice = np.concatenate(
+        [
+            decide.slice_dice(
+                scores.native[study.patient],
+                np.asarray(study.scar),
+                np.full(len(study.image), study.geometry.pixel_mm2),
+                levels,
+            )
+            for study in data.studies
+        ]
+    )
+    return [decide.best(dice[fold.validation], levels) for fold in folds]
+
+
+def answers(
+    scores: Scores,
+    data: DataSet,
+    folds: Sequence[Fold],
+    decisions: Sequence[Decision],
+) -> Answers:
+    """Returns what a method calls scar in each fold's test patients, on either grid."""
+    slices = data.slices
+    fold = np.zeros(len(slices.slice), int)
+    crop = np.zeros(slices.scar.shape, bool)
+    native = {}
+    for number, (one, decision) in enumerate(zip(folds, decisions, strict=True)):
+        fold[one.test] = number
+        area_mm2 = slices.pixel_mm[one.test] ** 2
+        crop[one.test] = decide.call_scar(scores.crop[one.test], area_mm2, decision)
+        tested = set(slices.patient[one.test].tolist())
+        for study in data.studies:
+            if study.patient in tested:
+                area_mm2 = np.full(len(study.image), study.geometry.pixel_mm2)
+                own = scores.native[study.patient]
+                native[study.patient] = decide.call_scar(own, area_mm2, decision)[None]
+    return Answers(fold=fold, seeds=(0,), crop=crop[None], native=native)

@@ -1,0 +1,71 @@
+"""Methods without training, with what they call chosen as a network's is."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from scarseg_jax.prepare.cut import cut
+from scarseg_jax.prepare.dataset import DataSet
+from scarseg_jax.prepare.folds import Fold
+from scarseg_jax.run import Decision
+from scarseg_jax.segment import opponents
+from scarseg_jax.segment.thresholds import fwhm
+from scarseg_jax.study import Slices
+from tests.builders import dice_of, draw_study
+
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Three patients of two slices; Dice of each level differs between them."""
+    studies = []
+    for number, name in enumerate("abc"):
+        study = draw_study(name, seed=number)
+        image = study.image + 60 * number * np.asarray(study.scar)
+        studies.append(dataclasses.replace(study, image=image))
+    slices = Slices.concatenate([cut(study, protocol=2) for study in studies])
+    return DataSet(slices, tuple(studies), {}, "0")
+
+
+def fold(train, validation, test):
+    return Fold(*(np.array(side, np.int32) for side in (train, validation, test)))
+
+
+FOLDS = (fold([2, 3], [4, 5], [0, 1]), fold([4, 5], [0, 1], [2, 3]))
+FOLDS = (*FOLDS, fold([0, 1], [2, 3], [4, 5]))
+
+
+def test_each_patient_is_called_by_its_folds_decision_on_either_grid(data):
+    scores = opponents.score(fwhm, data)
+    decisions = [Decision(0.5), Decision(1e9), Decision(0.5, 1e6)]
+    found = opponents.answers(scores, data, FOLDS, decisions)
+    assert found.fold.tolist() == [0, 0, 1, 1, 2, 2]
+    a, b, c = (found.native[name][0] for name in "abc")
+    assert dice_of(a, np.asarray(data.studies[0].scar)) > 0.9
+    assert dice_of(found.crop[0, :2], data.slices.scar[:2]) > 0.8
+    assert not any(mask.any() for mask in (b, c, found.crop[0, 2:]))
+
+
+def test_a_folds_decision_depends_on_its_validation_patients_alone(data):
+    scores = opponents.score(fwhm, data)
+    before = opponents.choose(scores, data, FOLDS, LEVELS)
+    assert all(0.3 <= decision.threshold <= 0.7 for decision in before)
+    for number, study in enumerate(data.studies):
+        wall = np.asarray(study.myocardium)
+        other = dataclasses.replace(study, scar=wall)
+        studies = [*data.studies]
+        studies[number] = other
+        changed = dataclasses.replace(data, studies=tuple(studies))
+        after = opponents.choose(scores, changed, FOLDS, LEVELS)
+        for one, then, now in zip(FOLDS, before, after, strict=True):
+            validates = 2 * number in one.validation
+            assert (then != now) is validates
+
+
+def test_the_choice_is_made_on_the_images_own_grid(data):
+    scores = opponents.score(fwhm, data)
+    blind = dataclasses.replace(scores, crop=np.zeros_like(scores.crop))
+    chosen = opponents.choose(scores, data, FOLDS, LEVELS)
+    assert opponents.choose(blind, data, FOLDS, LEVELS) == chosen
