@@ -14,7 +14,7 @@ from scarseg_jax.segment.thresholds import fwhm
 from scarseg_jax.study import Slices
 from tests.builders import dice_of, draw_study
 
-LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+LEVELS = (-9.0, 0.3, 0.5, 0.7)  # from the lowest the whole wall is called
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from scarseg_jax.judge import paired
 from scarseg_jax.judge.paired import Run
 from scarseg_jax.judge.statistics import holm, sign_flips
 from scarseg_jax.judge.summary import judge
+from scarseg_jax.judge.tables import row_floats
 from tests.builders import TRUE_PX, about, answers_of, scored_run, two_patients
 
 FIRST, SECOND = Path("first"), Path("second")
@@ -169,9 +170,10 @@ def test_slices_are_flipped_by_patient_and_corrected(rng):
     found = paired.compare(first, others)
     # Slices with scar: two of a, two of b, one of c.
     for comparison, other in zip(found, others, strict=True):
-        pairs = zip(other.results.slices[:5], first.results.slices[:5], strict=True)
-        d = [two.native.dsc - one.native.dsc for two, one in pairs]
-        p = sign_flips(np.array(d), list("aabbc"))
+        one, two = (
+            row_floats(r.results.slices[:5], "native", "dsc") for r in (first, other)
+        )
+        p = sign_flips(two - one, list("aabbc"))
         assert comparison.slices_p_flips == pytest.approx(p)
     assert [c.slices_p_flips_holm for c in found] == holm(
         [c.slices_p_flips for c in found]

@@ -86,7 +86,7 @@ def test_records_of_records_and_what_is_undefined_read_back():
     other = dataclasses.replace(RECIPE, epochs=7)
     cohort = Cohort(RECIPE, (other, RECIPE), {"a": RECIPE, "b": other})
     assert records.parse(Cohort, records.to_json(cohort), WHERE, MEND) == cohort
-    size = Size(1.5, 0.0, None, None, None, 2.0, None)
+    size = Size(1.5, 0.0, None, None, None, 2.0, None, None)
     assert records.parse(Size, records.to_json(size), WHERE, MEND) == size
 
 
@@ -189,7 +189,7 @@ def test_so_does_a_record_inside_another(path):
 
 
 def test_json_is_indented_one_field_a_line():
-    assert records.to_json(Size(1.5, *[None] * 6)).splitlines()[:3] == [
+    assert records.to_json(Size(1.5, *[None] * 7)).splitlines()[:3] == [
         "{",
         ' "true_ml": 1.5,',
         ' "called_ml": null,',

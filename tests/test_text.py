@@ -44,6 +44,7 @@ def test_the_headline_shows_the_table_in_per_cent(pair):
         "  Sp   99.90 %    0.20 %     4  (99.90 %, 0.20 %)",
         "  Se   25.00 %   25.00 %     2  (25.00 %, 25.00 %)",
         "  DSC  25.00 %   25.00 %     2  (25.00 %, 25.00 %)",
+        "  inside the myocardium: Acc 99.71 %, Sp 99.90 %; Acc of calling nothing 99.80 %",
         "  missed scar: 1 of 2 slices (1 patients)",
         "  false scar: 1 of 2 slices (1 patients)",
         "  3-D Dice: 0.250 (1 patients with scar)",
@@ -57,7 +58,7 @@ def test_the_headline_is_of_the_own_grid_with_the_crops_in_brackets(pair):
     right = dataclasses.replace(given, crop=truth.slices.scar[None])
     lines = text.headline(judge(truth, right, about()).summary).splitlines()
     assert lines[5] == "  DSC  25.00 %   25.00 %     2  (100.00 %, 0.00 %)"
-    assert lines[6] == "  missed scar: 1 of 2 slices (1 patients)"
+    assert lines[7] == "  missed scar: 1 of 2 slices (1 patients)"
 
 
 def test_the_headline_of_several_seeds_counts_each_and_shows_how_far_they_go(pair):
@@ -97,7 +98,7 @@ def test_the_headline_says_how_far_readers_agree(pair, others):
     truth = dataclasses.replace(truth, readers={"b": record})
     said = "  3-D Dice of two readers with each other: 0.812"
     if others is not None:
-        said += ", one with the others 0.750"
+        said += ", one with the others' consensus 0.750"
     assert said in text.headline(summarise(truth, probability)).splitlines()
     assert "readers" not in text.headline(summarise(*pair))
 
@@ -120,7 +121,10 @@ def test_a_method_is_one_line_of_the_own_grid(pair):
     given = dataclasses.replace(given, crop=truth.slices.scar[None])
     summary = judge(truth, given, about("otsu")).summary
     assert text.one_line(summary) == (
-        "otsu       DSC  25.0 %  3-D Dice 0.250  missed   1  false   1"
+        "otsu                   DSC  25.0 %  3-D Dice 0.250  missed   1  false   1"
     )
     nothing = summarise(without_scar(), probability)
-    assert text.one_line(nothing) == "Protocol 2 no scar  missed   0  false   2"
+    assert (
+        text.one_line(nothing)
+        == "Protocol 2             no scar  missed   0  false   2"
+    )

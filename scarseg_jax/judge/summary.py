@@ -54,8 +54,7 @@ POOLING_RULE = (
     " Dice is of all its pixels together, the mean over the seeds."
 )
 PICTURE_RULE = (
-    "Of several seeds, what more than half of them call scar; where an even number is"
-    " divided, what the first seed says."
+    "Of several seeds, what more than half of them call scar: of two, what both do."
 )
 
 
@@ -503,12 +502,6 @@ def _pictures(slices: Slices, answers: Answers) -> Pictures:
         scar=slices.scar,
         pixel_mm=slices.pixel_mm,
         fold=answers.fold,
-        called=_most(answers.crop),
+        called=answers.crop.mean(axis=0) > 0.5,
         probability=None if said is None else said.mean(axis=0).astype(np.float16),
     )
-
-
-def _most(called: np.ndarray) -> np.ndarray:
-    """Returns the (...) bool mask of `PICTURE_RULE` of (seeds, ...) masks."""
-    votes = 2 * called.sum(axis=0)
-    return (votes > len(called)) | ((votes == len(called)) & called[0])

@@ -101,7 +101,6 @@ def write_report(
         failures=sheets.failures(results),
         methods=_methods(run, others, compared),
         standing=_standing(others, compared),
-        areas=sorted({a for o in others if (a := o.about.min_area_mm2) is not None}),
         plots=_plots(results),
         viewer=viewer(run, others),
         provenance=_flat(

@@ -28,12 +28,7 @@ def headline(summary: Summary) -> str:
             cells = f"{100 * own.median:6.2f} %  {100 * own.iqr:6.2f} %"
             beside = f"  ({100 * papers.median:.2f} %, {100 * papers.iqr:.2f} %)"
         lines.append(f"  {name:4}{cells:18}{own.n:6}{beside}")
-    if (inside := summary.inside) is not None and inside.acc.n:
-        lines.append(
-            f"  inside the myocardium: Acc {100 * inside.acc.median:.2f} %, Sp"
-            f" {100 * inside.sp.median:.2f} %; Acc of calling nothing"
-            f" {100 * inside.acc_of_nothing.median:.2f} %"
-        )
+    lines += _inside(summary)
     for fault in ("missed", "false"):
         tally = getattr(summary.native.failures, fault)
         lines.append(
@@ -48,6 +43,19 @@ def headline(summary: Summary) -> str:
         )
     inside = f"{summary.contained_slices} of {summary.myocardium_slices}"
     return "\n".join([*lines, f"  whole myocardium in the crop: {inside} slices"])
+
+
+def _inside(summary: Summary) -> list[str]:
+    inside = summary.inside
+    if inside is None or not inside.acc.n:
+        return []
+    acc, sp, nothing = (
+        "-" if own.median is None else f"{100 * own.median:.2f} %"
+        for own in (inside.acc, inside.sp, inside.acc_of_nothing)
+    )
+    return [
+        f"  inside the myocardium: Acc {acc}, Sp {sp}; Acc of calling nothing {nothing}"
+    ]
 
 
 def _dice(summary: Summary) -> list[str]:
@@ -95,13 +103,12 @@ def comparisons(first: Run, others: Sequence[Run], found: Sequence[Comparison]) 
     """Returns what comparing runs with the first gave."""
     if len(found) == 1:
         return _pair(first, others[0], found[0])
+    names = "   first second        p   p Holm"
     width = max(len(str(run.directory)) for run in others)
     lines = [
         f"first: {_described(first)}",
-        f"{'second':{width}}  median 3-D Dice of patients, %         slice DSC, %   "
-        "p by slices",
-        f"{'':{width}}   first second        p   p Holm   first second    flips"
-        "   p Holm    paper's",
+        f"{'second':{width}}  median 3-D Dice of patients, %    median DSC of slices, %",
+        f"{'':{width}}{names}{names}  paper's p",
     ]
     for run, c in zip(others, found, strict=True):
         patients, slices = c.patients, c.slices
