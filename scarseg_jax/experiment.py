@@ -368,9 +368,11 @@ def report(workdir: Path) -> Path:
       InputError: If a result is missing or damaged.
     """
     first = paired.Run(workdir, tables.read(workdir))
-    folders = sorted(
-        path.parents[1] for path in workdir.glob("baselines/*/results/summary.json")
-    )
+    folders = [
+        folder
+        for folder in files.visible(workdir.glob("baselines/*"))
+        if (folder / "results" / "summary.json").is_file()
+    ]
     others = [paired.Run(folder, tables.read(folder)) for folder in folders]
     page = workdir / "report.html"
     write_report(page, first, others, paired.compare(first, others))

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from scarseg_jax.errors import InputError
@@ -39,6 +39,14 @@ def replaced(path: Path, suffix: str = ".partial") -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Returns those that are not hidden, sorted.
+
+    Hidden ones, such as ._x and .DS_Store, are what other systems leave behind.
+    """
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def sha256(path: Path) -> str:

@@ -37,6 +37,13 @@ _SPACING = flags.DEFINE_enum(
     ["affine", "pixdim"],
     "Which part of the header carries it; default: what the run's source uses.",
 )
+_SLICE_AXIS = flags.DEFINE_integer(
+    "slice_axis",
+    -1,
+    "Stored axis that slices follow: 0, 1 or 2; -1: the clearly thickest.",
+    lower_bound=-1,
+    upper_bound=2,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -54,6 +61,7 @@ def main(argv: list[str]) -> int:
             image,
             myocardium=myocardium,
             spacing_from=_SPACING.value or sources.spacing_from(model.run.source),
+            slice_axis=_SLICE_AXIS.value,
         )
         found = find_scar(model, study, threshold=_THRESHOLD.value)
         report = write_segmentation(found, output)

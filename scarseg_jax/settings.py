@@ -23,12 +23,14 @@ class Data:
     source: str
     path: str
     patients: tuple[str, ...]
+    slice_axis: int
     consensus: str
     phantom_patients: int
     phantom_seed: int
 
     def __post_init__(self) -> None:
         _check_known("data.source", self.source, SOURCES)
+        _check_known("data.slice_axis", self.slice_axis, (-1, 0, 1, 2))
         _check_known("data.consensus", self.consensus, readers_consensus.RULES)
         _check_least("data.phantom_patients", self.phantom_patients, 3)
         _check_least("data.phantom_seed", self.phantom_seed, 0)

@@ -60,11 +60,13 @@ class Stored:
 class Geometry:
     """Where the voxels of a stack are in the patient.
 
-    Each slice has a place of its own: breath-holds shift and tilt them.
+    Each slice has a place of its own: breath-holds shift and tilt them. All stacks lie
+    alike: columns run to the patient's left, rows to the back or the feet, and slices
+    from base to apex; `readers.orientation` sees to it.
 
     Attributes:
       affines: (Z, 4, 4) float64; slice z's takes (column x, row y, 0, 1) to mm, of
-        NIfTI's axes: right to left, back to front, feet to head.
+        NIfTI's axes of space, which run to the patient's right, front and head.
       spacing_mm: Centre-to-centre voxel spacing (z, y, x); z is that of the header,
         which a single slice needs.
       stored: How the file keeps it; None where there is no file of one array.
@@ -76,16 +78,28 @@ class Geometry:
 
     @classmethod
     def upright(cls, slices: int, spacing_mm: tuple[float, float, float]) -> "Geometry":
-        """Returns a stack along the third axis of space that begins at its origin."""
+        """Returns a stack from space's origin to the left, the back and the feet."""
         z, y, x = spacing_mm
-        affines = np.tile(np.diag([x, y, z, 1.0]), (slices, 1, 1))
-        affines[:, 2, 3] = z * np.arange(slices)
+        affines = np.tile(np.diag([-x, -y, -z, 1.0]), (slices, 1, 1))
+        affines[:, 2, 3] = -z * np.arange(slices)
         return cls(affines, spacing_mm)
+
+    @property
+    def orientation_marks(self) -> tuple[str, str, str, str]:
+        """Where a slice's left, right, upper and lower edge lie in the patient.
+
+        Each is the letter of what the edge faces most: R, L, A, P, H or F for right,
+        left, anterior, posterior, head or feet.
+        """
+        columns, rows = self.affines[0, :3, 0], self.affines[0, :3, 1]
+        ways = (-columns, columns, -rows, rows)
+        left, right, top, bottom = (_faces(way / np.linalg.norm(way)) for way in ways)
+        return left, right, top, bottom
 
     @functools.cached_property
     def positions_mm(self) -> np.ndarray:
-        """(Z,) float64, of the slices' corners along the normal of the first."""
-        normal = np.cross(self.affines[0, :3, 0], self.affines[0, :3, 1])
+        """(Z,) float64, of the slices' corners along the first's normal, to the apex."""
+        normal = np.cross(self.affines[0, :3, 1], self.affines[0, :3, 0])
         return self.affines[:, :3, 3] @ (normal / np.linalg.norm(normal))
 
     @functools.cached_property
@@ -109,6 +123,11 @@ class Geometry:
     def voxels_ml(self) -> np.ndarray:
         """(Z,) float64, the volume that a pixel of each slice stands for."""
         return self.pixel_mm2 * self.extents_mm / 1000
+
+
+def _faces(direction: np.ndarray) -> str:
+    axis = int(np.argmax(np.abs(direction).round(6)))  # of equals, the first
+    return ("RL", "AP", "HF")[axis][int(direction[axis] < 0)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -153,8 +172,8 @@ class Study:
         if bad.any():
             slices = ", ".join(str(z) for z in np.flatnonzero(bad.any(axis=(1, 2))))
             raise InputError(
-                f"{where}: {int(bad.sum())} NaN or infinite voxels in slices {slices};"
-                " replace them in the file or leave the patient out"
+                f"{where}: {int(bad.sum())} NaN or infinite voxels in slices {slices} (0"
+                " is the base); replace them in the file or leave the patient out"
             )
         if not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
             raise InputError(

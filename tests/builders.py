@@ -140,16 +140,29 @@ def about(name: str = "Protocol 2", *, protocol: int = 2, selection: str = "last
 def write_nifti(
     path: Path, array: np.ndarray, affine: np.ndarray | None = None
 ) -> Path:
-    """Writes (x, y, z) voxels of 1.5 x 1.5 x 8 mm, or by an affine; returns the path."""
+    """Writes (x, y, z) voxels to the left, back and feet, or by an affine; their path.
+
+    They are 1.5 x 1.5 x 8 mm.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    affine = np.diag([1.5, 1.5, 8.0, 1.0]) if affine is None else affine
+    affine = np.diag([-1.5, -1.5, -8.0, 1.0]) if affine is None else affine
     nibabel.Nifti1Image(array, affine).to_filename(path)
     return path
 
 
+def changed(plain: bytes, offset: int, values: Any, kind: str = "<i2") -> bytes:
+    """Returns the bytes of a NIfTI-1 file with a header field overwritten."""
+    new = np.array(values, kind).tobytes()
+    return plain[:offset] + new + plain[offset + len(new) :]
+
+
 def write_study(folder: Path, study: Study, affine: np.ndarray | None = None) -> None:
     """Writes a study as the folder layout has it: PATIENT_image.nii and its masks."""
-    affine = np.diag([*study.spacing_mm[::-1], 1.0]) if affine is None else affine
+    affine = (
+        np.diag([*(-s for s in study.spacing_mm[::-1]), 1.0])
+        if affine is None
+        else affine
+    )
     parts = {"image": study.image, "myocardium": study.myocardium, "scar": study.scar}
     parts |= {f"scar_{name}": mask for name, mask in study.readers.items()}
     for part, volume in parts.items():
@@ -274,9 +287,9 @@ def stored_voxels() -> np.ndarray:
 
 
 def turned(geometry: Geometry) -> Geometry:
-    """Returns a stack rotated and moved in space."""
+    """Returns a stack moved and rotated, so little that its axes stay what they are."""
     motion = np.eye(4)
-    motion[:3, :3] = Rotation.from_euler("xyz", (0.3, -0.7, 2.0)).as_matrix()
+    motion[:3, :3] = Rotation.from_euler("xyz", (0.3, -0.4, 0.2)).as_matrix()
     motion[:3, 3] = 7.0, -20.0, 31.0
     return Geometry(motion @ geometry.affines, geometry.spacing_mm)
 

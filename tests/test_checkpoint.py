@@ -146,3 +146,21 @@ def test_the_sums_cover_every_file(tmp_path):
     }
     sums = json.loads((tmp_path / "c" / "sha256.json").read_text())
     assert sums.keys() == files - {"sha256.json"}
+
+
+def test_what_other_systems_leave_behind_is_neither_state_nor_damage(tmp_path):
+    def leave(*folders):
+        for folder in folders:
+            for name in (".DS_Store", "._epoch_000003", "._x.partial"):
+                (folder / name).write_bytes(b"\0\5\x16\7")
+
+    for epoch in (1, 2):
+        checkpoint.save(tmp_path / f"epoch_{epoch:06d}", tree(epoch), Record(epoch))
+    newest = tmp_path / "epoch_000002"
+    leave(tmp_path, newest, newest / "state")
+    assert checkpoint.load(newest, Record)[1] == Record(2)
+    found = checkpoint.newest(tmp_path, Record, tree(0))
+    assert found is not None
+    assert found[1] == Record(2)
+    checkpoint.prune(tmp_path, keep=1)
+    assert [p.name for p in sorted(tmp_path.glob("epoch*"))] == ["epoch_000002"]

@@ -197,7 +197,7 @@ def test_studies_without_files_are_known_by_their_masks(tmp_path, studies, name)
 
 def test_studies_without_files_are_known_by_where_they_lie(tmp_path, studies):
     before = prepare(tmp_path, studies)
-    studies["b"].geometry.affines[1:, 2, 3] += 1
+    studies["b"].geometry.affines[1:, 2, 3] -= 1
     after = prepare(tmp_path, studies)
     assert after.data_hash != before.data_hash
     np.testing.assert_array_equal(after.studies[1].geometry.positions_mm, [0, 11, 21])
@@ -299,12 +299,22 @@ def test_scar_outside_the_myocardium_is_reported(tmp_path, studies, caplog):
     assert f"patient b: {outside:.1f} % of the scar lies outside" in caplog.text
 
 
-def test_a_constant_image_is_reported_and_prepared(tmp_path, studies, caplog):
+def test_a_constant_image_is_refused(tmp_path, studies):
     flat = np.full_like(studies["b"].image, 7)
     studies["b"] = dataclasses.replace(studies["b"], image=flat)
-    slices = prepare(tmp_path, studies).slices
-    assert "patient b: all voxels have one value" in caplog.text
-    assert not slices.image[slices.patient == "b"].any()
+    with pytest.raises(InputError, match="patient b: all voxels are 7; expected an"):
+        prepare(tmp_path, studies)
+
+
+def test_files_cut_along_another_axis_are_another_data_set(tmp_path, studies):
+    source = source_of(studies)
+    found = [
+        dataset.prepare(
+            tmp_path, dataclasses.replace(source, slice_axis=axis), protocol=2
+        )
+        for axis in (-1, 0)
+    ]
+    assert found[0].data_hash != found[1].data_hash
 
 
 def test_take_selects_the_same_slices_of_every_column(tmp_path, studies):

@@ -44,7 +44,7 @@ def test_emidec_refuses_unknown_labels_other_grids_and_nan(emidec_folder, image)
     with pytest.raises(InputError, match="unknown labels 7"):
         emidec_reader.read_study(path, "Case_P001")
     write_nifti(contours, np.zeros((12, 10, 5), np.uint8))
-    with pytest.raises(InputError, match="shape"):
+    with pytest.raises(InputError, match="5 slices of 10 x 12 pixels, but"):
         emidec_reader.read_study(path, "Case_P001")
     image[3, 3, 1] = np.nan
     write_nifti(path / "Case_N002" / "Images" / "Case_N002.nii.gz", image)
@@ -172,8 +172,10 @@ def test_a_file_that_fits_two_patients_is_that_of_the_longer_name(several, image
 def test_readers_scars_are_refused_beside_a_scar_and_on_other_grids(several):
     draw, read = several
     draw("a_scar_x", 110)
-    draw("a_scar_y", 110, np.diag([1.5, 1.5, 9.0, 1.0]))
-    with pytest.raises(InputError, match=r"a_scar_y\.nii\.gz: its affine differs"):
+    draw("a_scar_y", 110, np.diag([-1.5, -1.5, -9.0, 1.0]))
+    with pytest.raises(
+        InputError, match=r"a_scar_y\.nii\.gz: its grid lies up to 3 mm"
+    ):
         read("a")
     draw("a_scar", 110)
     with pytest.raises(
@@ -181,6 +183,27 @@ def test_readers_scars_are_refused_beside_a_scar_and_on_other_grids(several):
     ) as caught:
         read("a")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", ["emidec", "folder", "myops"])
+def test_what_other_systems_leave_behind_is_no_patient(tmp_path, image, layout):
+    names = {
+        "emidec": ("Case_a/Images/Case_a.nii.gz", "Case_a/Contours/Case_a.nii.gz"),
+        "folder": ("a_image.nii", "a_scar_one.nii", "a_scar_two.nii"),
+        "myops": ("a_LGE.nii.gz", "case_b/b_LGE.nii.gz"),
+    }[layout]
+    for name in names:
+        path = write_nifti(tmp_path / name, np.zeros_like(image, np.uint8))
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+        path.with_name(".DS_Store").write_bytes(b"\0")
+    write_nifti(tmp_path / ".Trash" / "c_LGE.nii.gz", image)
+    source = open_source(layout, str(tmp_path))
+    expected = {"emidec": ("Case_a",), "folder": ("a",), "myops": ("a", "b")}[layout]
+    assert source.patients == expected
+    assert source.files is not None
+    for patient in expected:
+        assert not any(file.name.startswith(".") for file in source.files(patient))
+        source.read(patient)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +225,15 @@ def test_real_spacing_stands_in_pixdim(emidec, patient, spacing_mm, shape):
     filled = [ndimage.binary_fill_holes(ring) for ring in study.myocardium]
     assert study.cavity.any()
     assert not (study.cavity & ~np.array(filled)).any()
+
+
+def test_real_stacks_run_from_base_to_apex_and_are_seen_from_the_apex(emidec):
+    for patient in emidec_reader.list_patients(emidec):
+        study = emidec_reader.read_study(emidec, patient)
+        assert study.cavity is not None
+        area = study.cavity.sum(axis=(1, 2))
+        assert np.corrcoef(area, np.arange(len(area)))[0, 1] < 0
+        assert study.geometry.orientation_marks == ("R", "L", "A", "P")
 
 
 def test_a_source_has_a_layouts_patients_and_files(emidec_folder):

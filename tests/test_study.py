@@ -29,12 +29,12 @@ def test_stored_axes_become_z_y_x_and_return(rng, order, flipped):
     np.testing.assert_array_equal(stored.from_zyx(volume), array)
 
 
-def test_an_upright_stack_begins_at_the_origin_and_rises_along_z():
+def test_an_upright_stack_runs_from_the_origin_to_the_left_the_back_and_the_feet():
     geometry = Geometry.upright(3, (8.0, 1.5, 1.25))
     for z, affine in enumerate(geometry.affines):
-        np.testing.assert_array_equal(affine[:, 0], [1.25, 0, 0, 0])  # a column on
-        np.testing.assert_array_equal(affine[:, 1], [0, 1.5, 0, 0])  # a row down
-        np.testing.assert_array_equal(affine[:, 3], [0, 0, 8 * z, 1])
+        np.testing.assert_array_equal(affine[:, 0], [-1.25, 0, 0, 0])  # a column on
+        np.testing.assert_array_equal(affine[:, 1], [0, -1.5, 0, 0])  # a row down
+        np.testing.assert_array_equal(affine[:, 3], [0, 0, -8 * z, 1])
     np.testing.assert_array_equal(geometry.positions_mm, [0, 8, 16])
     np.testing.assert_array_equal(geometry.extents_mm, [8, 8, 8])
     assert geometry.affines.dtype == geometry.extents_mm.dtype == np.float64
@@ -44,9 +44,9 @@ def test_an_upright_stack_begins_at_the_origin_and_rises_along_z():
 
 
 def uneven() -> Geometry:
-    """Returns slices at 0, 8, 20 and 26 mm, whose header says 8 mm."""
+    """Returns slices 0, 8, 20 and 26 mm from the base, whose header says 8 mm."""
     geometry = Geometry.upright(4, (8.0, 2.0, 1.5))
-    geometry.affines[:, 2, 3] = 0, 8, 20, 26
+    geometry.affines[:, 2, 3] = 0, -8, -20, -26  # the feet are below
     return geometry
 
 
@@ -93,7 +93,7 @@ def test_a_tilted_slice_lies_where_its_corner_does_on_the_firsts_normal():
     tilt[:3, :3] = Rotation.from_euler("x", 10, degrees=True).as_matrix()
     # About a point 50 mm along y, as a breath-hold turns the heart.
     about = np.eye(4)
-    about[1, 3] = 50
+    about[1, 3] = -50
     geometry.affines[2] = about @ tilt @ np.linalg.inv(about) @ geometry.affines[2]
     z = 20 * np.cos(np.radians(10)) - 50 * np.sin(np.radians(10))
     np.testing.assert_allclose(geometry.positions_mm, [0, 8, z, 26])
@@ -125,7 +125,9 @@ def test_a_study_that_does_not_hold_together_is_refused():
         dataclasses.replace(study, image=study.image[:, :0])
     image = study.image.copy()
     image[1, 2, 3:] = np.nan, np.inf
-    with pytest.raises(InputError, match="2 NaN or infinite voxels in slices 1;"):
+    with pytest.raises(
+        InputError, match=r"2 NaN or infinite voxels in slices 1 \(0 is"
+    ):
         dataclasses.replace(study, image=image)
     for bad in (0.0, -1.0, np.nan, np.inf):
         geometry = Geometry(study.geometry.affines, (8.0, bad, 1.0))

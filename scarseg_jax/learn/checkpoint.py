@@ -110,20 +110,21 @@ def newest(
 
 def prune(directory: Path, keep: int) -> None:
     """Deletes all but the newest checkpoints of a folder, and what kills left."""
-    for path in [*_complete(directory)[:-keep], *directory.glob(f"*{_PARTIAL}*")]:
+    partial = files.visible(directory.glob(f"*{_PARTIAL}*"))
+    for path in [*_complete(directory)[:-keep], *partial]:
         shutil.rmtree(path)
 
 
 def _complete(directory: Path) -> list[Path]:
     # Orbax, killed while it writes X.partial, leaves that name and an ending of its own.
-    return sorted(p for p in directory.glob("*") if _PARTIAL not in p.name)
+    return [p for p in files.visible(directory.glob("*")) if _PARTIAL not in p.name]
 
 
 def _sums(directory: Path) -> str:
     """Returns the SHA-256 of each of a checkpoint's files, as JSON."""
     sums = {
         str(path.relative_to(directory)): files.sha256(path)
-        for path in sorted(directory.rglob("*"))
+        for path in files.visible(directory.rglob("*"))
         if path.is_file() and path.name != _SUMS
     }
     return json.dumps(sums, indent=1)

@@ -6,13 +6,13 @@ Preparing a data set, evaluating and predicting all come through `cut`; the way 
 
 import numpy as np
 
-from scarseg_jax.prepare import crop
+from scarseg_jax.prepare import crop, plausible
 from scarseg_jax.prepare.clean import clean, used_window
 from scarseg_jax.prepare.hough import find_left_ventricle
 from scarseg_jax.study import Slices, Study, Tissue
 
 # Raise this when the same study gives other slices than before.
-PREPARATION = 3
+PREPARATION = 4
 
 
 def cut(study: Study, *, protocol: int) -> Slices:
@@ -21,7 +21,11 @@ def cut(study: Study, *, protocol: int) -> Slices:
     Args:
       study: With its myocardium for Protocol 2; without, the network sees nothing.
       protocol: 1 sees the whole crop, 2 the myocardium only.
+
+    Raises:
+      InputError: If the image is none that a scanner makes.
     """
+    plausible.check_image(study)
     count = len(study.image)
     image, corner_px = _cleaned(study.image)
     found = find_left_ventricle(image, study.spacing_mm)
@@ -45,7 +49,7 @@ def cut(study: Study, *, protocol: int) -> Slices:
         for image, myocardium in zip(crops, inside["myocardium"], strict=True)
     ]
     side_mm = np.array([box.side_mm for box in boxes])
-    return Slices(
+    slices = Slices(
         image=np.stack(seen)[..., None],
         crop=crops,
         labels=_labels(inside),
@@ -65,6 +69,8 @@ def cut(study: Study, *, protocol: int) -> Slices:
         side_mm=side_mm,
         pixel_mm=(side_mm / crop.SIZE).astype(np.float32),
     )
+    plausible.check_crops(study, slices)
+    return slices
 
 
 def _cleaned(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -267,8 +267,6 @@ def _check(study: Study, protocol: int) -> None:
             f"patient {study.patient}: scar but no myocardium; Protocol 2 looks inside"
             " the myocardium: add its contours or use configs/protocol1.py"
         )
-    if study.image.min() == study.image.max():
-        _log.warning("patient %s: all voxels have one value", study.patient)
     if study.scar is not None and study.myocardium is not None and study.scar.any():
         outside = np.mean(~study.myocardium[study.scar])
         if outside:
@@ -287,6 +285,7 @@ def _hash(source: Source, protocol: int, consensus: str) -> str:
         "protocol": protocol,
         "size": crop.SIZE,
         "consensus": consensus,
+        "slice_axis": source.slice_axis,
     }
     total = hashlib.sha256(json.dumps(settings).encode())
     for patient in source.patients:

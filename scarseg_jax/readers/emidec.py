@@ -2,7 +2,7 @@
 
 PATH/Case_X/Images/Case_X.nii.gz and, where contoured, PATH/Case_X/Contours/Case_X.nii.gz
 (A. Lalande et al., Data 5(4):89, 2020). The spacing stands in pixdim: the affine is
-diag(-1, -1, 1).
+diag(-1, -1, 1), whose directions are right: slices are stored from apex to base.
 """
 
 import enum
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import nifti
+from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.study import Study
 
 
@@ -54,8 +55,13 @@ def list_files(path: Path, patient: str) -> tuple[Path, ...]:
     return (image, labels) if labels.parent.is_dir() else (image,)
 
 
-def read_study(path: Path, patient: str) -> Study:
+def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:
     """Returns one case.
+
+    Args:
+      path: The folder.
+      patient: The case's name.
+      slice_axis: As in `nifti.read_volume`.
 
     Raises:
       InputError: If a file is missing, damaged, or its labels are unknown.
@@ -66,4 +72,5 @@ def read_study(path: Path, patient: str) -> Study:
         known=Label,
         masks=MASKS,
         spacing_from=SPACING_FROM,
+        slice_axis=slice_axis,
     )

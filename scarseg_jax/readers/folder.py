@@ -13,7 +13,9 @@ import re
 from pathlib import Path
 
 from scarseg_jax.errors import InputError
+from scarseg_jax.files import visible
 from scarseg_jax.readers import nifti
+from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.study import Study
 
 SPACING_FROM = "affine"
@@ -29,7 +31,7 @@ def list_patients(path: Path) -> tuple[str, ...]:
     found = {
         file.name.removesuffix(f"_image{ending}")
         for ending in _ENDINGS
-        for file in path.glob(f"*_image{ending}")
+        for file in visible(path.glob(f"*_image{ending}"))
     }
     if not found:
         raise InputError(
@@ -49,17 +51,22 @@ def list_files(path: Path, patient: str) -> tuple[Path, ...]:
     return tuple(_files(path, patient).values())
 
 
-def read_study(path: Path, patient: str) -> Study:
+def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:
     """Returns one patient; the scar of a single reader is simply the scar.
+
+    Args:
+      path: The folder.
+      patient: Its name.
+      slice_axis: As in `nifti.read_volume`.
 
     Raises:
       InputError: As `list_files`, and if a file is damaged, on another grid than the
         image, or a mask of many values.
     """
     files = _files(path, patient)
-    image, geometry = nifti.read_volume(files["image"])
+    image, geometry = nifti.read_volume(files["image"], slice_axis=slice_axis)
     masks = {
-        name: nifti.read_mask(file, files["image"], geometry)
+        name: nifti.read_mask(file, files["image"], geometry, slice_axis=slice_axis)
         for name, file in files.items()
         if name != "image"
     }

@@ -7,7 +7,9 @@ import enum
 from pathlib import Path
 
 from scarseg_jax.errors import InputError
+from scarseg_jax.files import visible
 from scarseg_jax.readers import nifti
+from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.study import Study
 
 _IMAGE, _LABELS = "_LGE.nii.gz", "_gd.nii.gz"
@@ -55,19 +57,27 @@ def list_files(path: Path, patient: str) -> tuple[Path, ...]:
     return (image, labels) if labels.is_file() else (image,)
 
 
-def read_study(path: Path, patient: str) -> Study:
+def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:
     """Returns one case.
+
+    Args:
+      path: The folder.
+      patient: The case's name.
+      slice_axis: As in `nifti.read_volume`.
 
     Raises:
       InputError: If a file is missing, damaged, or its labels are unknown.
     """
     files = list_files(path, patient)
-    return nifti.read_study(patient, files, known=Label, masks=MASKS)
+    return nifti.read_study(
+        patient, files, known=Label, masks=MASKS, slice_axis=slice_axis
+    )
 
 
 def _images(path: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for image in sorted([*path.glob(f"*{_IMAGE}"), *path.glob(f"*/*{_IMAGE}")]):
+    homes = [path, *visible(home for home in path.glob("*") if home.is_dir())]
+    for image in (i for home in homes for i in visible(home.glob(f"*{_IMAGE}"))):
         name = image.name.removesuffix(_IMAGE)
         if name in found:
             raise InputError(

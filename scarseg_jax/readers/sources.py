@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import emidec, folder, myops, phantom
+from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.study import Study
 
 READERS = {"emidec": emidec, "myops": myops, "folder": folder}
@@ -21,11 +22,13 @@ class Source:
       patients: Their names, sorted.
       read: Returns a patient's study.
       files: Returns the files a patient is read from; None where there are none.
+      slice_axis: The stored axis that slices follow; -1 finds it in each file.
     """
 
     patients: tuple[str, ...]
     read: Callable[[str], Study]
     files: Callable[[str], Sequence[Path]] | None = None
+    slice_axis: int = FIND
 
 
 def open_source(
@@ -33,6 +36,7 @@ def open_source(
     path: str,
     *,
     patients: Sequence[str] = (),
+    slice_axis: int = FIND,
     phantom_patients: int = 30,
     phantom_seed: int = 0,
 ) -> Source:
@@ -42,6 +46,7 @@ def open_source(
       source: One of `SOURCES`.
       path: Its folder; the phantom has none.
       patients: Those to take; empty takes all.
+      slice_axis: As in `Source`.
       phantom_patients: How many the phantom has.
       phantom_seed: Which they are.
 
@@ -64,8 +69,9 @@ def open_source(
         reader = READERS[source]
         found = Source(
             reader.list_patients(home),
-            functools.partial(reader.read_study, home),
+            functools.partial(reader.read_study, home, slice_axis=slice_axis),
             functools.partial(reader.list_files, home),
+            slice_axis,
         )
     unknown = sorted(set(patients) - set(found.patients))
     if unknown:
