@@ -1,13 +1,18 @@
 import dataclasses
+import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 from builders import draw_study, source_of
+from scipy import ndimage
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.prepare import dataset
 from scarseg_jax.prepare.cut import cut
-from scarseg_jax.prepare.plausible import check_image
+from scarseg_jax.prepare.plausible import check_image, check_masks
+from scarseg_jax.readers import emidec as emidec_reader
+from scarseg_jax.readers import phantom
 from scarseg_jax.study import Geometry, Study
 
 
@@ -81,3 +86,133 @@ def test_slices_whose_crop_misses_the_myocardium_are_said(caplog):
     bare = Study("p", study.image, study.geometry)
     assert cut(bare, protocol=1).contained.all()
     assert not caplog.text
+
+
+@pytest.fixture(scope="module")
+def study():
+    return phantom.simulate_study("phantom_002")
+
+
+def with_masks(study, **masks):
+    return dataclasses.replace(study, **masks)
+
+
+def by_slice(change, mask, **options):
+    return np.stack([change(plane, **options) for plane in mask])
+
+
+def rim(study):
+    """Returns the line around the heart, a pixel wide."""
+    whole = study.myocardium | study.cavity
+    return whole & ~by_slice(ndimage.binary_erosion, whole)
+
+
+WRONG = {
+    "empty": (
+        lambda s: {"myocardium": np.zeros_like(s.myocardium)},
+        "the myocardium is empty in all 8 slices",
+    ),
+    "inverted": (
+        lambda s: {"myocardium": ~s.myocardium},
+        r"the myocardium covers 9\d% of its slices; .* inverted",
+    ),
+    "filled": (
+        lambda s: {"myocardium": s.myocardium | s.cavity},
+        "no cavity in 8 of its 8 slices, which are 100% of it .* filled",
+    ),
+    "the cavity": (
+        lambda s: {"myocardium": s.cavity, "scar": None},
+        "no cavity in 8 of its 8 slices",
+    ),
+    "swapped": (
+        lambda s: {"myocardium": s.scar, "scar": s.myocardium},
+        r"\d\d% of the scar lies outside the myocardium, and it is .* swapped",
+    ),
+    "without the scar": (
+        lambda s: {"myocardium": s.myocardium & ~s.scar},
+        "100% of the scar lies outside the myocardium",
+    ),
+    "the scar": (
+        lambda s: {"myocardium": s.scar, "scar": None},
+        r"surrounds [3-8]\d% of the cavity; expected 90% or more",
+    ),
+    "a line": (
+        lambda s: {"myocardium": rim(s), "scar": None},
+        r"wall is 1\.\d mm thick where it is thickest; expected 2.5 to 30 mm",
+    ),
+    "one slice": (
+        lambda s: {"myocardium": s.myocardium & first(s), "scar": None},
+        "is drawn in 1 of 8 slices; expected 25% or more",
+    ),
+}
+
+
+def first(study):
+    return (np.arange(len(study.image)) == 0)[:, None, None]
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_myocardium_is_refused_with_its_numbers_and_can_be_forced(
+    study, what, caplog
+):
+    change, words = WRONG[what]
+    wrong = with_masks(study, **change(study))
+    with pytest.raises(InputError, match=words) as caught:
+        check_masks(wrong)
+    assert "--force" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("patient phantom_002: ")
+    with caplog.at_level(logging.WARNING):
+        check_masks(wrong, force=True)
+    assert str(caught.value).split(";")[0] in caplog.text
+
+
+def test_the_message_names_the_masks_own_file(study):
+    empty = np.zeros_like(study.myocardium)
+    files = (Path("image.nii"), Path("mask.nii"))
+    with pytest.raises(InputError, match=r"^mask\.nii: the myocardium is empty"):
+        check_masks(with_masks(study, myocardium=empty, files=files))
+
+
+def test_the_wall_of_a_ring_is_measured_in_mm():
+    """Of radii 22 and 33 mm; a pixel of twice the size doubles it."""
+    study = draw_study("p")
+    check_masks(study)
+    thick = Geometry.upright(2, (10.0, 7.5, 7.5))
+    with pytest.raises(InputError, match=r"wall is 3[23]\.\d mm thick"):
+        check_masks(dataclasses.replace(study, geometry=thick))
+
+
+def variants(study, *, most_px):
+    """Yields what a less careful or another reader may have drawn."""
+    cross = ndimage.generate_binary_structure(2, 1)
+    for change in (ndimage.binary_erosion, ndimage.binary_dilation):
+        for pixels in range(1, most_px + 1):
+            options = {"structure": cross, "iterations": pixels}
+            drawn = by_slice(change, study.myocardium, **options)
+            yield with_masks(study, myocardium=drawn)
+    apex, base = study.myocardium.copy(), study.myocardium.copy()
+    apex[-1] = ndimage.binary_fill_holes(apex[-1])
+    base[0] = False
+    for drawn in (study.myocardium, apex, base):
+        yield with_masks(study, myocardium=drawn)
+
+
+def test_right_masks_pass_though_thinner_thicker_filled_or_absent_at_an_end(caplog):
+    for name in phantom.list_patients(4):
+        for study in variants(phantom.simulate_study(name), most_px=1):
+            check_masks(study)
+    assert not caplog.text
+
+
+def test_no_real_patients_masks_are_refused(emidec, caplog):
+    names = emidec_reader.list_patients(emidec)
+    for name in names:
+        for study in variants(emidec_reader.read_study(emidec, name), most_px=2):
+            check_masks(study)
+    assert len(names) == 60
+    assert not caplog.text
+
+
+def test_without_a_myocardium_there_is_nothing_to_check(study):
+    check_masks(Study(study.patient, study.image, study.geometry))

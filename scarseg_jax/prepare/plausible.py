@@ -4,8 +4,10 @@
 """
 
 import logging
+from collections.abc import Iterator
 
 import numpy as np
+from scipy.spatial import ConvexHull
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.study import Slices, Study
@@ -15,6 +17,20 @@ _log = logging.getLogger(__name__)
 # 1.8 mm and slices of 5 to 13 mm with their gaps; 3-D acquisitions have thinner ones.
 _PIXEL_MM, _USUAL_PIXEL_MM = (0.2, 6.0), (0.5, 3.0)
 _SLICE_MM, _USUAL_SLICE_MM = (0.5, 40.0), (1.0, 20.0)
+# What 60 EMIDEC patients come to, their myocardium as it is and eroded and dilated by up
+# to two pixels, stands behind each.
+_LEAST_SLICES = 0.25  # of the stack that have myocardium; 1.0
+_MOST_OF_SLICE = 0.5  # of a slice that is myocardium; 0.01 to 0.05
+_CAVITY = 0.1  # of a slice's outline that is not wall; filled ones at most 0.05
+_MOST_CLOSED = 0.5  # of the myocardium in slices without that; at most 0.35
+# Of the directions from the middle that meet wall, mean by area: 0.92 or more, scars'
+# own masks 0.89 at most.
+_AROUND = 0.9
+_SECTORS = 36  # of the directions
+# Thickest slice: 2.9 to 19.4 mm. The outline of a pixel's width has at most 1.5 mm.
+_WALL_MM = (2.5, 30.0)
+_MOST_OUTSIDE = 0.8  # of the scar that is not in the myocardium; at most 0.70
+_LARGEST_SCAR = 1.2  # of the myocardium; at most 1.11, the other way round 1.4 or more
 
 
 def check_image(study: Study) -> None:
@@ -57,6 +73,121 @@ def check_crops(study: Study, slices: Slices) -> None:
             "%s: the crop misses some of the myocardium in %s, and any scar there",
             *(named(study), slices_listed(~slices.contained)),
         )
+
+
+def check_masks(study: Study, *, force: bool = False) -> None:
+    """Checks that a study's myocardium is that of a left ventricle, and its scar's.
+
+    Args:
+      study: Without a myocardium there is nothing to check.
+      force: Whether what is implausible is a warning and no error.
+
+    Raises:
+      InputError: If it is empty, inverted, filled, too thin or thick, drawn in few
+        slices, or the scar lies elsewhere.
+    """
+    if study.myocardium is None:
+        return
+    where = study.files[1] if len(study.files) > 1 else f"patient {study.patient}"
+    for odd in _implausible(study, study.myocardium):
+        if not force:
+            raise InputError(
+                f"{where}: {odd}; if it is right all the same, use --force"
+                " (of a run: --config.data.force=True)"
+            )
+        _log.warning("%s: %s", where, odd)
+
+
+def _implausible(study: Study, myocardium: np.ndarray) -> Iterator[str]:
+    """Yields what is odd, the most telling first: the thing, its value, the mend."""
+    pixels = myocardium.sum(axis=(1, 2))
+    drawn = pixels > 0
+    if not drawn.any():
+        yield (
+            "the myocardium is empty in all"
+            f" {len(pixels)} slices; give the mask that was drawn, or none"
+        )
+        return
+    share = float(pixels[drawn].mean() / myocardium[0].size)
+    if share > _MOST_OF_SLICE:
+        yield (
+            f"the myocardium covers {share:.0%} of its slices; expected less than"
+            f" {_MOST_OF_SLICE:.0%}: is the mask inverted, with 0 inside?"
+        )
+    if study.scar is not None and study.scar.any():
+        yield from _scar_elsewhere(study.scar, myocardium)
+    if (share := float(drawn.mean())) < _LEAST_SLICES:
+        yield (
+            f"the myocardium is drawn in {drawn.sum()} of {len(drawn)} slices; expected"
+            f" {_LEAST_SLICES:.0%} or more: draw it in the others, or leave them out"
+        )
+    yield from _no_ring(myocardium[drawn], study.geometry.pixel_mm2)
+
+
+def _no_ring(myocardium: np.ndarray, pixel_mm2: float) -> Iterator[str]:
+    """Yields what is odd about the shape of slices that all have myocardium."""
+    pixels = myocardium.sum(axis=(1, 2))
+    outline = np.array([_outline_px(mask) for mask in myocardium])
+    hollow = 1 - pixels / outline
+    closed = hollow <= _CAVITY
+    if (share := pixels[closed].sum() / pixels.sum()) > _MOST_CLOSED:
+        yield (
+            f"the myocardium has no cavity in {closed.sum()} of its {len(closed)}"
+            f" slices, which are {share:.0%} of it (half of them are less than"
+            f" {np.median(hollow[closed]):.0%} hollow); expected a ring around the"
+            " blood: is the ventricle filled, or is it the cavity's mask?"
+        )
+    around = np.average([_around(mask) for mask in myocardium], weights=pixels)
+    if around < _AROUND:
+        yield (
+            f"the myocardium surrounds {around:.0%} of the cavity; expected"
+            f" {_AROUND:.0%} or more: is it the scar's mask, or is the scar left out?"
+        )
+    areas_px = np.stack([outline, np.maximum(outline - pixels, 0)])
+    outer, inner = np.sqrt(areas_px * pixel_mm2 / np.pi)  # radii of circles
+    wall_mm = float((outer - inner).max())
+    if not _WALL_MM[0] <= wall_mm <= _WALL_MM[1]:
+        yield (
+            f"the myocardium's wall is {wall_mm:.1f} mm thick where it is thickest;"
+            f" expected {_WALL_MM[0]:g} to {_WALL_MM[1]:g} mm: is it an outline or"
+            " another organ, or is the pixel size wrong?"
+        )
+
+
+def _scar_elsewhere(scar: np.ndarray, myocardium: np.ndarray) -> Iterator[str]:
+    """Yields what is odd about where the scar lies."""
+    outside = float(np.mean(~myocardium[scar]))
+    size = scar.sum() / myocardium.sum()
+    if outside > _MOST_OUTSIDE or size > _LARGEST_SCAR:
+        yield (
+            f"{outside:.0%} of the scar lies outside the myocardium, and it is"
+            f" {size:.2f} times as large; expected less than {_MOST_OUTSIDE:.0%} and"
+            f" {_LARGEST_SCAR}: are the masks swapped, turned, or is the scar left"
+            " out of the myocardium?"
+        )
+
+
+def _outline_px(mask: np.ndarray) -> float:
+    """Returns the area, in pixels, of the convex hull of a (Y, X) mask's pixels.
+
+    Unlike a filled hole's it does not depend on the ring being closed.
+    """
+    rows = np.flatnonzero(mask.any(axis=1))
+    first = mask[rows].argmax(axis=1) - 0.5
+    last = mask.shape[1] - mask[rows, ::-1].argmax(axis=1) - 0.5
+    corners = [
+        np.stack([rows + side, x], axis=1)
+        for side in (-0.5, 0.5)
+        for x in (first, last)
+    ]
+    return float(ConvexHull(np.concatenate(corners)).volume)  # in the plane: area
+
+
+def _around(mask: np.ndarray) -> float:
+    """Returns the share of directions from a (Y, X) mask's middle that meet it."""
+    y, x = (at - (at.min() + at.max()) / 2 for at in np.nonzero(mask))
+    turn = np.arctan2(y, x) / (2 * np.pi)
+    return len(np.unique(np.floor(turn * _SECTORS) % _SECTORS)) / _SECTORS
 
 
 def named(study: Study) -> str:
