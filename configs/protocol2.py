@@ -17,6 +17,8 @@ def get_config():
         source="phantom",  # emidec, myops, folder or phantom
         path="",  # the source's folder; the phantom has none
         patients=(),  # their names; empty takes all
+        leave_out=(),  # names of those not to take
+        force=False,  # take masks that look wrong, with a warning
         slice_axis=-1,  # 0, 1 or 2 in all files; -1: the thickest, found in each
         consensus="staple",  # or majority: how several readers' scars become one
         phantom_patients=30,

@@ -23,6 +23,8 @@ class Data:
     source: str
     path: str
     patients: tuple[str, ...]
+    leave_out: tuple[str, ...]
+    force: bool
     slice_axis: int
     consensus: str
     phantom_patients: int
@@ -148,6 +150,7 @@ def _deciding(settings: Settings) -> dict:
     tree = dataclasses.asdict(settings)
     for name in ("devices", "require_gpu"):  # where to compute changes no result
         del tree[name]
+    del tree["data"]["force"]  # the same data, taken without asking
     return tree
 
 

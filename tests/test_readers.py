@@ -271,3 +271,120 @@ def test_a_layout_needs_a_folder(tmp_path):
 def test_the_spacing_stands_in_pixdim_in_one_layout_only():
     assert {s for s in SOURCES if spacing_from(s) == "pixdim"} == {"emidec"}
     assert {spacing_from(s) for s in SOURCES} == {"pixdim", "affine"}
+
+
+LAYOUTS = {
+    "folder": ("p1_image.nii.gz", "p1_myocardium.nii", "p1_scar_x.nii.gz"),
+    "myops": ("c1/c1_LGE.nii.gz", "c1/c1_gd.nii.gz", "c1/c1_T2.nii.gz"),
+    "emidec": (
+        "Case_P001/Images/Case_P001.nii.gz",
+        "Case_P001/Contours/Case_P001.nii.gz",
+        "Case_P001.txt",
+    ),
+}
+
+
+def lay(home, layout):
+    """Makes the files of a patient, empty."""
+    for name in LAYOUTS[layout]:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).touch()
+    return home
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_right_names_and_hidden_files_are_passed_over_in_silence(
+    tmp_path, layout, caplog
+):
+    home = lay(tmp_path, layout)
+    for hidden in (".DS_Store", "._p1_Scar.nii.gz", "._c1_gd.NII.GZ"):
+        (home / hidden).touch()
+    assert len(open_source(layout, str(home)).patients) == 1
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "right"),
+    [
+        ("folder", "p1_Scar.nii.gz", "p1_scar.nii.gz"),
+        ("folder", "p1_scar.NII.GZ", "p1_scar.nii.gz"),
+        ("folder", "P1_scar.nii", "p1_scar.nii"),
+        ("folder", "p1_SCAR_Ann.Nii", "p1_scar_Ann.nii"),
+        ("folder", "p2_IMAGE.nii", "p2_image.nii"),
+        ("myops", "c1/c1_GD.nii.gz", "c1/c1_gd.nii.gz"),
+        ("myops", "C2/C2_lge.nii.GZ", "C2/C2_LGE.nii.gz"),
+        ("myops", "c1/C1_gd.nii.gz", "c1/c1_gd.nii.gz"),
+        ("emidec", "case_P002/Images/case_P002.nii.gz", "Case_P002"),
+        ("emidec", "Case_P002/images/Case_P002.nii.gz", "Case_P002/Images"),
+        (
+            "emidec",
+            "Case_P001/Contours/case_p001.NII.GZ",
+            "Case_P001/Contours/Case_P001.nii.gz",
+        ),
+    ],
+)
+def test_a_name_that_is_right_but_for_its_letters_is_refused(
+    tmp_path, layout, name, right
+):
+    home = lay(tmp_path, layout)
+    stray = home / name
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.touch()
+    with pytest.raises(InputError, match="not read under this name") as caught:
+        open_source(layout, str(home))
+    assert str(caught.value).startswith(str(home / name)[: len(str(home / right))])
+    assert f"; expected {right}: rename it" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [
+        ("folder", "p1_scar.nii.gz"),
+        ("folder", "notes"),
+        ("myops", "c2_LGE.nii.gz"),
+        ("emidec", "Case_P002"),
+        ("emidec", "Case_P001/Contours/Case_P001.nii.gz"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_refused(tmp_path, layout, name):
+    home = lay(tmp_path, layout)
+    (home / name).unlink(missing_ok=True)
+    (home / name).symlink_to("gone")
+    with pytest.raises(InputError, match="a link to gone, which is not there"):
+        open_source(layout, str(home))
+
+
+def test_what_is_nobodys_is_named_in_one_line(tmp_path, caplog):
+    home = lay(tmp_path, "folder")
+    (home / "elsewhere").mkdir()
+    for name in ("p9_scar.nii.gz", "p1-scar.nii.gz", "notes.pdf"):
+        (home / name).touch()
+    open_source("folder", str(home))
+    (line,) = caplog.messages
+    assert line.endswith("3 files: notes.pdf, p1-scar.nii.gz, p9_scar.nii.gz")
+    for number in range(20):
+        (home / f"{number:02d}.txt").touch()
+    open_source("folder", str(home))
+    assert "not read are 23 files: 00.txt, 01.txt, " in caplog.messages[-1]
+    assert caplog.messages[-1].endswith(", 08.txt, 09.txt ...")
+
+
+def test_a_case_without_images_is_named(tmp_path, caplog):
+    home = lay(tmp_path, "emidec")
+    (home / "Case_P002" / "Contours").mkdir(parents=True)
+    open_source("emidec", str(home))
+    assert "Case_P002, Case_P002/Contours" in caplog.text
+
+
+def test_what_is_amiss_with_a_patient_left_out_does_not_matter(tmp_path, caplog):
+    home = lay(tmp_path, "folder")
+    for name in ("p2_image.nii", "p2_image.nii.gz", "P2_scar.nii"):
+        (home / name).touch()
+    with pytest.raises(InputError, match="keep one"):
+        open_source("folder", str(home))
+    for patients, leave_out in ((("p1",), ()), ((), ("p2",))):
+        some = open_source("folder", str(home), patients=patients, leave_out=leave_out)
+        assert some.patients == ("p1",)
+    assert not caplog.text
+    with pytest.raises(InputError, match=r"data\.leave_out names p3; expected some"):
+        open_source("folder", str(home), leave_out=("p3",))

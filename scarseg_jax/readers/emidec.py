@@ -6,6 +6,7 @@ diag(-1, -1, 1), whose directions are right: slices are stored from apex to base
 """
 
 import enum
+from collections.abc import Callable
 from pathlib import Path
 
 from scarseg_jax.errors import InputError
@@ -25,6 +26,8 @@ class Label(enum.IntEnum):
 
 
 SPACING_FROM = "pixdim"
+PLACES = ("*", "*/*", "*/*/*")
+IGNORED = (".txt",)  # the challenge's clinical information
 MASKS = {
     "cavity": (Label.CAVITY,),
     "myocardium": (Label.NORMAL_MYOCARDIUM, Label.INFARCT, Label.NO_REFLOW),
@@ -53,6 +56,20 @@ def list_files(path: Path, patient: str) -> tuple[Path, ...]:
     image = path / patient / "Images" / f"{patient}.nii.gz"
     labels = path / patient / "Contours" / f"{patient}.nii.gz"
     return (image, labels) if labels.parent.is_dir() else (image,)
+
+
+def read_as(file: Path, spelled: Callable[[str], str]) -> list[tuple[str, Path]]:
+    """Returns whose a file or folder may be: see `strays.Layout`."""
+    first, *others = file.parts
+    if not first.casefold().startswith("case_"):
+        return []
+    patient = spelled(f"Case_{first[len('case_') :]}")
+    right = [patient, "", f"{patient}.nii.gz"][: len(file.parts)]
+    if others:
+        kinds = {name.casefold(): name for name in ("Images", "Contours")}
+        right[1] = kinds.get(others[0].casefold(), "")
+    same = str(Path(*right)).casefold() == str(file).casefold()
+    return [(patient, Path(*right))] if same else []
 
 
 def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:

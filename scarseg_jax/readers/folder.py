@@ -10,6 +10,7 @@ without it reader scar_b's of patient a.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from scarseg_jax.errors import InputError
@@ -19,7 +20,10 @@ from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.study import Study
 
 SPACING_FROM = "affine"
+PLACES = ("*",)
+IGNORED = ()
 _ENDINGS = (".nii.gz", ".nii")
+_TAIL = re.compile(r"_(image|myocardium|scar)(_.+)?(\.nii|\.nii\.gz)", re.IGNORECASE)
 
 
 def list_patients(path: Path) -> tuple[str, ...]:
@@ -49,6 +53,20 @@ def list_files(path: Path, patient: str) -> tuple[Path, ...]:
         readers' scars.
     """
     return tuple(_files(path, patient).values())
+
+
+def read_as(file: Path, spelled: Callable[[str], str]) -> list[tuple[str, Path]]:
+    """Returns whose a file may be, the longest name first: see `strays.Layout`."""
+    found = []
+    for at in reversed(range(1, len(file.name))):
+        tail = _TAIL.fullmatch(file.name, at)
+        if tail is None or (tail[2] and tail[1].casefold() != "scar"):
+            continue
+        patient = spelled(file.name[:at])
+        reader = tail[2] or ""
+        right = f"{patient}_{tail[1].lower()}{reader}{tail[3].lower()}"
+        found.append((patient, Path(right)))
+    return found
 
 
 def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:

@@ -4,6 +4,8 @@
 """
 
 import enum
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from scarseg_jax.errors import InputError
@@ -27,6 +29,9 @@ class Label(enum.IntEnum):
 
 
 SPACING_FROM = "affine"
+PLACES = ("*", "*/*")
+IGNORED = ("_C0.nii.gz", "_T2.nii.gz")  # the challenge's other sequences
+_NAME = re.compile(f"(.+)({_IMAGE}|{_LABELS})", re.IGNORECASE)
 MASKS = {
     "cavity": (Label.CAVITY,),
     "myocardium": (Label.NORMAL_MYOCARDIUM, Label.OEDEMA, Label.SCAR),
@@ -55,6 +60,15 @@ def list_files(path: Path, patient: str) -> tuple[Path, ...]:
     image = images[patient]
     labels = image.with_name(patient + _LABELS)
     return (image, labels) if labels.is_file() else (image,)
+
+
+def read_as(file: Path, spelled: Callable[[str], str]) -> list[tuple[str, Path]]:
+    """Returns whose a file may be: see `strays.Layout`."""
+    if (match := _NAME.fullmatch(file.name)) is None:
+        return []
+    patient = spelled(match[1])
+    ending = _IMAGE if match[2].casefold() == _IMAGE.casefold() else _LABELS
+    return [(patient, file.with_name(patient + ending))]
 
 
 def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:

@@ -4,13 +4,15 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import emidec, folder, myops, phantom
 from scarseg_jax.readers.orientation import FIND
+from scarseg_jax.readers.strays import check_strays
 from scarseg_jax.study import Study
 
-READERS = {"emidec": emidec, "myops": myops, "folder": folder}
+READERS: dict[str, Any] = {"emidec": emidec, "myops": myops, "folder": folder}
 SOURCES = ("phantom", *READERS)
 
 
@@ -36,6 +38,7 @@ def open_source(
     path: str,
     *,
     patients: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
     slice_axis: int = FIND,
     phantom_patients: int = 30,
     phantom_seed: int = 0,
@@ -46,12 +49,14 @@ def open_source(
       source: One of `SOURCES`.
       path: Its folder; the phantom has none.
       patients: Those to take; empty takes all.
+      leave_out: Those not to take.
       slice_axis: As in `Source`.
       phantom_patients: How many the phantom has.
       phantom_seed: Which they are.
 
     Raises:
-      InputError: If there is no such folder or no such patient.
+      InputError: If there is no such folder or no such patient, or a file would be
+        passed over for its name: see `strays.check_strays`.
     """
     if source == "phantom":
         names = phantom.list_patients(phantom_patients)
@@ -73,15 +78,20 @@ def open_source(
             functools.partial(reader.list_files, home),
             slice_axis,
         )
-    unknown = sorted(set(patients) - set(found.patients))
-    if unknown:
-        names = found.patients
-        raise InputError(
-            f"data.patients names {', '.join(unknown)}; expected some of"
-            f" {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
-        )
-    chosen = tuple(sorted(patients or found.patients))
-    return dataclasses.replace(found, patients=chosen)
+    names = found.patients
+    for setting, named in (("patients", patients), ("leave_out", leave_out)):
+        if unknown := sorted(set(named) - set(names)):
+            raise InputError(
+                f"data.{setting} names {', '.join(unknown)}; expected some of"
+                f" {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+            )
+
+    def wanted(name: str) -> bool:
+        return name not in leave_out and (not patients or name in patients)
+
+    if source in READERS:
+        check_strays(Path(path), READERS[source], names, wanted)
+    return dataclasses.replace(found, patients=tuple(sorted(filter(wanted, names))))
 
 
 def spacing_from(source: str) -> str:

@@ -1,0 +1,99 @@
+"""What lies in a folder of patients and would be passed over without a word."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from scarseg_jax.errors import InputError
+
+_log = logging.getLogger(__name__)
+_MOST_NAMED = 10
+
+
+class Layout(Protocol):
+    """What a reader tells of its layout; paths in `read_as` are within the folder."""
+
+    PLACES: Sequence[str]  # patterns of where files and their folders are
+    IGNORED: tuple[str, ...]  # endings of files that are known and not read
+
+    @staticmethod
+    def list_files(path: Path, patient: str) -> Sequence[Path]:
+        """Returns the files that a patient is read from."""
+        ...
+
+    @staticmethod
+    def read_as(
+        file: Path, spelled: Callable[[str], str]
+    ) -> Iterable[tuple[str, Path]]:
+        """Returns whose a file may be, letters' case aside, and its right name.
+
+        Args:
+          file: Or a folder, of the layout.
+          spelled: Returns the spelling of a patient's name, where there is another.
+        """
+        ...
+
+
+def check_strays(
+    home: Path,
+    layout: Layout,
+    patients: Sequence[str],
+    wanted: Callable[[str], bool] = lambda patient: True,
+) -> None:
+    """Names in the log, in one line, what belongs to no patient.
+
+    Args:
+      home: The folder.
+      layout: Its reader.
+      patients: All that are in it.
+      wanted: Says whether a patient matters; what is amiss with others' files does not.
+
+    Raises:
+      InputError: If a link leads nowhere, a file's name is right but for capital and
+        small letters, or as `list_files`.
+    """
+    spellings = {name.casefold(): name for name in patients}
+
+    def spelled(name: str) -> str:
+        return name if name in patients else spellings.get(name.casefold(), name)
+
+    own = {file for p in patients if wanted(p) for file in layout.list_files(home, p)}
+    own |= {folder for file in own for folder in file.parents}
+    strays = []
+    for file in _listed(home, layout.PLACES):
+        within = file.relative_to(home)
+        might = list(layout.read_as(within, spelled))
+        if might and not any(wanted(patient) for patient, _ in might):
+            continue
+        if file.is_symlink() and not file.exists():
+            raise InputError(
+                f"{file}: a link to {file.readlink()}, which is not there; mend or"
+                " remove it"
+            )
+        if file in own or file.name.endswith(layout.IGNORED):
+            continue
+        if near := [right for _, right in might if right != within]:
+            raise InputError(
+                f"{file}: not read under this name; expected {near[0]}: rename it"
+            )
+        if might or not file.is_dir():
+            strays.append(str(within))
+    if strays:
+        _log.warning(
+            "%s: no patient's and not read are %d files: %s",
+            home,
+            len(strays),
+            ", ".join(strays[:_MOST_NAMED])
+            + (" ..." if len(strays) > _MOST_NAMED else ""),
+        )
+
+
+def _listed(home: Path, places: Sequence[str]) -> list[Path]:
+    """Returns what is in the places, sorted; what is hidden is nobody's."""
+    found = {file for place in places for file in home.glob(place)}
+    return sorted(
+        file
+        for file in found
+        if not any(part.startswith(".") for part in file.relative_to(home).parts)
+    )
