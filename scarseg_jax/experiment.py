@@ -25,7 +25,7 @@ from scarseg_jax.judge.summary import Answers, Truth, judge
 from scarseg_jax.learn import checkpoint, ensemble, targets, train
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.learn.fit import Fitted, fit
-from scarseg_jax.prepare import cut, dataset
+from scarseg_jax.prepare import cut, dataset, likeness
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds, padded
 from scarseg_jax.readers.sources import Source, open_source
@@ -50,7 +50,8 @@ def open_data(given: Settings) -> Source:
       InputError: If they cannot, or there is no such source or patient.
     """
     data = dataclasses.asdict(given.data)
-    del data["consensus"]  # made when a study is prepared, whatever it was read from
+    for name in ("consensus", "force"):  # of preparing, whatever was read from where
+        del data[name]
     source = open_source(**data)
     check_split(source.patients, k=given.folds.k, validation=given.folds.validation)
     return source
@@ -71,6 +72,7 @@ def run(workdir: Path, given: Settings, source: Source, mode: str) -> None:
             source,
             protocol=given.protocol,
             consensus=given.data.consensus,
+            force=given.data.force,
             split=given.folds,
         )
         files.write_text(workdir / _SETTINGS, records.to_json(given))
@@ -92,7 +94,13 @@ def run(workdir: Path, given: Settings, source: Source, mode: str) -> None:
 
 
 def prepare(
-    workdir: Path, source: Source, *, protocol: int, consensus: str, split: Folds
+    workdir: Path,
+    source: Source,
+    *,
+    protocol: int,
+    consensus: str,
+    force: bool,
+    split: Folds,
 ) -> None:
     """Makes the data set of the source's patients.
 
@@ -109,9 +117,16 @@ def prepare(
         source,
         protocol=protocol,
         consensus=consensus,
+        force=force,
         progress=progress,
     )
     slices = data.slices
+    if without := [study.patient for study in data.studies if study.scar is None]:
+        _log.info(
+            "no scar was drawn of %d patients, who do not train and are not tested: %s",
+            len(without),
+            ", ".join(without),
+        )
     _split(data.labelled(), split)  # says so now if it cannot be made
     _log.info(
         "%d patients, %d slices, %d with scar; the crop holds the whole myocardium in"
@@ -170,12 +185,12 @@ def train_networks(workdir: Path, given: Settings) -> None:
         TrainedMember,
         *(members, fitted.best_epoch, fitted.best_dice, decisions, held_out),
     )
-    record = _record(given, data.data_hash, fitted, tuple(trained))
+    record = _record(given, data, fitted, tuple(trained))
     checkpoint.save(workdir / "checkpoint", fitted.variables, record)
 
 
 def _record(
-    given: Settings, data_hash: str, fitted: Fitted, trained: tuple[TrainedMember, ...]
+    given: Settings, data: DataSet, fitted: Fitted, trained: tuple[TrainedMember, ...]
 ) -> RunRecord:
     """Returns what a checkpoint says of the run that made it."""
     return RunRecord(
@@ -186,7 +201,8 @@ def _record(
         source=given.data.source,
         selection=given.train.selection,
         preparation=cut.PREPARATION,
-        data_hash=data_hash,
+        data_hash=data.data_hash,
+        fingerprints={s.patient: likeness.fingerprint(s.image) for s in data.studies},
         members=trained,
         history=fitted.history,
         settings=json.loads(records.to_json(given)),

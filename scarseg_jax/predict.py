@@ -3,8 +3,9 @@ r"""Finds scar in one image with the networks of a finished run.
 python -m scarseg_jax.predict --checkpoint=runs/protocol2 --input=IMAGE.nii.gz \
     --myocardium=MASK.nii.gz --output=SCAR.nii.gz
 
-Protocol 2 needs the myocardium, Protocol 1 does not. The mask has the input's own grid
-and affine; OUTPUT with the ending .json says what it was made with.
+Protocol 2 needs the myocardium; Protocol 1 does not, but with it calls no scar outside.
+The mask has the input's own grid and affine; OUTPUT with the ending .json says what it
+was made with. Of a patient of the run, only networks that had not seen it are asked.
 """
 
 import os
@@ -24,13 +25,16 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Working directory of a finished run, or its checkpoint."
 )
 _INPUT = flags.DEFINE_string("input", None, "The LGE stack, .nii or .nii.gz.")
-_MYOCARDIUM = flags.DEFINE_string("myocardium", None, "Its myocardium, for Protocol 2.")
+_MYOCARDIUM = flags.DEFINE_string(
+    "myocardium", None, "Its myocardium; Protocol 2 needs it."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Where the scar mask goes.")
 _FOLDS = flags.DEFINE_list("folds", [], "Networks of these folds only; empty: all.")
 _SEEDS = flags.DEFINE_list("seeds", [], "Networks of these seeds only; empty: all.")
 _THRESHOLD = flags.DEFINE_float(
     "threshold", None, "Probability from which scar is called; default: the run's."
 )
+_FORCE = flags.DEFINE_bool("force", False, "Take a myocardium that looks wrong.")
 _SPACING = flags.DEFINE_enum(
     "spacing",
     None,
@@ -63,7 +67,7 @@ def main(argv: list[str]) -> int:
             spacing_from=_SPACING.value or sources.spacing_from(model.run.source),
             slice_axis=_SLICE_AXIS.value,
         )
-        found = find_scar(model, study, threshold=_THRESHOLD.value)
+        found = find_scar(model, study, threshold=_THRESHOLD.value, force=_FORCE.value)
         report = write_segmentation(found, output)
     except InputError as error:
         return fail(error)

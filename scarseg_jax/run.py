@@ -94,6 +94,7 @@ class RunRecord:
       selection: What chose the epoch: "last", "validation" or "oracle".
       preparation: Of the slices, `cut.PREPARATION`.
       data_hash: Of the data set.
+      fingerprints: Of the patients' images, by `likeness.fingerprint`.
       members: The networks, in the order of the checkpoint's leading axis.
       history: One record for each member and epoch.
       settings: All of the run's, by section.
@@ -110,12 +111,17 @@ class RunRecord:
     selection: str
     preparation: int
     data_hash: str
+    fingerprints: dict[str, str]
     members: tuple[TrainedMember, ...]
     history: tuple[EpochRecord, ...]
     settings: dict[str, Any]
     versions: dict[str, str]
     machine: dict[str, Any]
     training_seconds: float
+
+    def saw(self, trained: TrainedMember, patient: str) -> bool:
+        """Returns whether a network was trained or chosen by one of these patients."""
+        return self.selection == "oracle" or patient not in trained.test_patients
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -129,6 +135,8 @@ class Segmentation:
       decision: When it is.
       members: The networks.
       run: Of the networks.
+      patient: Of the run's, whose image this is; None if it is nobody's.
+      left_out: Networks that were not asked, as they were trained on this patient.
     """
 
     study: Study
@@ -137,6 +145,15 @@ class Segmentation:
     decision: Decision
     members: tuple[TrainedMember, ...]
     run: RunRecord
+    patient: str | None = None
+    left_out: tuple[TrainedMember, ...] = ()
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the patient is new to all of the networks."""
+        return self.patient is None or not any(
+            self.run.saw(trained, self.patient) for trained in self.members
+        )
 
     @property
     def scar_ml(self) -> float:

@@ -50,6 +50,9 @@ def draw_study(patient: str, *, seed: int = 0, slices: int = 2) -> Study:
     scar = wall & (y > 36) & (x > 41)
     plane = np.where(radius <= 22, 300.0, 120.0) - 100 * wall + 250 * scar
     image = plane + rng.normal(0, 5, (slices, *plane.shape))
+    # No two patients' surroundings are alike.
+    lungs = rng.normal(0, 30, (9, 10)).repeat(8, axis=0).repeat(8, axis=1)
+    image += np.where(radius > 45, lungs, 0)
     return Study(
         patient,
         image.astype(np.float32),
@@ -217,6 +220,7 @@ def run_record(**values: Any) -> RunRecord:
         "selection": "last",
         "preparation": PREPARATION,
         "data_hash": "0",
+        "fingerprints": {},
         "members": members,
         "history": history,
         "settings": {"train": {"epochs": 1, "class_weights": [1.0, 2.0]}},

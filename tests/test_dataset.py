@@ -84,7 +84,7 @@ def test_a_mask_that_is_empty_is_not_one_that_is_absent(tmp_path, studies, absen
     empty = np.zeros(studies["b"].image.shape, bool)
     masks = dict.fromkeys(("cavity", "myocardium", "scar", "no_reflow"), empty)
     studies["b"] = dataclasses.replace(studies["b"], **{**masks, absent: None})
-    _, study, _ = prepare(tmp_path, studies).studies
+    _, study, _ = prepare(tmp_path, studies, force=True).studies
     assert [name for name, mask in study.masks.items() if mask is None] == [absent]
     assert not any(np.any(m) for m in study.masks.values() if m is not None)
 
@@ -125,7 +125,7 @@ def test_a_crop_that_cuts_the_myocardium_says_so(tmp_path, studies):
     myocardium = studies["b"].myocardium.copy()
     myocardium[1] = True
     studies["b"] = dataclasses.replace(studies["b"], myocardium=myocardium)
-    contained = prepare(tmp_path, studies).slices.contained
+    contained = prepare(tmp_path, studies, force=True).slices.contained
     assert np.flatnonzero(~contained).tolist() == [3]
 
 
@@ -192,7 +192,7 @@ def test_studies_without_files_are_known_by_their_masks(tmp_path, studies, name)
     before = prepare(tmp_path, studies)
     other = np.zeros(studies["b"].image.shape, bool)
     studies["b"] = dataclasses.replace(studies["b"], **{name: other})
-    assert prepare(tmp_path, studies).data_hash != before.data_hash
+    assert prepare(tmp_path, studies, force=True).data_hash != before.data_hash
 
 
 def test_studies_without_files_are_known_by_where_they_lie(tmp_path, studies):
@@ -272,10 +272,33 @@ def test_scar_needs_its_myocardium_under_protocol_2_only(tmp_path, studies):
         prepare(tmp_path, studies, protocol=2)
 
 
-def test_one_image_under_two_names_is_refused(tmp_path, studies):
-    studies["c"] = dataclasses.replace(studies["b"], patient="c")
-    with pytest.raises(InputError, match="b and c have the same image"):
+@pytest.mark.parametrize("change", ["nothing", "rescaled", "noisy", "flipped"])
+def test_one_image_under_two_names_is_refused(tmp_path, studies, rng, change):
+    image = studies["b"].image
+    image = {
+        "nothing": image,
+        "rescaled": 100 + 3 * image,
+        "noisy": image + rng.normal(0, 0.1 * image.std(), image.shape),
+        "flipped": image[:, :, ::-1],
+    }[change].astype(np.float32)
+    studies["c"] = dataclasses.replace(
+        studies["c"], image=image[:3], geometry=studies["b"].geometry
+    )
+    words = r"b and c have the same image \(.*leave_out=c"
+    with pytest.raises(InputError, match=words):
         prepare(tmp_path, studies)
+
+
+def test_masks_that_cannot_be_a_ventricles_are_refused_or_forced(
+    tmp_path, studies, caplog
+):
+    filled = studies["b"].myocardium | studies["b"].cavity
+    studies["b"] = dataclasses.replace(studies["b"], myocardium=filled)
+    with pytest.raises(InputError, match="patient b: the myocardium has no cavity"):
+        prepare(tmp_path, studies)
+    assert not caplog.text
+    prepare(tmp_path, studies, force=True)
+    assert "patient b: the myocardium has no cavity" in caplog.text
 
 
 def test_no_scar_in_any_patient_is_refused_and_the_old_data_stay(tmp_path, studies):
@@ -292,9 +315,9 @@ def test_no_scar_in_any_patient_is_refused_and_the_old_data_stay(tmp_path, studi
 def test_scar_outside_the_myocardium_is_reported(tmp_path, studies, caplog):
     prepare(tmp_path, studies)
     assert not caplog.text
-    half = studies["b"].myocardium & (np.arange(80) < 45)
-    outside = 100 * np.mean(~half[studies["b"].scar])
-    studies["b"] = dataclasses.replace(studies["b"], myocardium=half)
+    moved = np.roll(studies["b"].scar, 2, axis=2)
+    outside = 100 * np.mean(~studies["b"].myocardium[moved])
+    studies["b"] = dataclasses.replace(studies["b"], scar=moved)
     prepare(tmp_path, studies, protocol=2)
     assert f"patient b: {outside:.1f} % of the scar lies outside" in caplog.text
 

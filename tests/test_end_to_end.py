@@ -176,8 +176,8 @@ def test_another_configuration_is_refused_in_the_same_folder(workdir):
 
 @pytest.fixture
 def image(tmp_path):
-    """A phantom as files on an oblique grid, slices along the first stored axis."""
-    study = phantom.simulate_study("phantom_002")
+    """A phantom that is new to the run, as files on an oblique grid, slices first."""
+    study = phantom.simulate_study("phantom_008")
     turn = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
     affine = np.eye(4)
     affine[:3, :3] = turn * np.array(study.spacing_mm)
@@ -235,6 +235,11 @@ def test_what_is_judged_is_what_a_user_gets(workdir, tmp_path):
         both = (mask & np.asarray(study.scar)).sum(axis=(1, 2))
         assert both.tolist() == [r.tp for r in rows]
         assert report["scar_volume_ml"] == pytest.approx(row.size.called_ml, rel=1e-6)
+        # Of all networks, too, only those answer that had not seen the patient.
+        _, all_asked = predict(workdir, image, tmp_path / f"{name}_all.nii")
+        assert all_asked["members"] == report["members"]
+        assert all_asked["members_left_out"] == [{"fold": 1 - row.fold, "seed": 0}]
+        assert all_asked["patient_of_the_run"] == name
 
 
 def test_a_second_study_of_another_shape_is_neither_traced_nor_compiled(
@@ -419,13 +424,19 @@ def test_data_that_cannot_be_used_keep_no_settings(tmp_path, monkeypatch):
     run(tmp_path, settings(**few, data__patients=left), "prepare")
 
 
-def test_patients_without_contours_are_prepared_but_not_trained_on(tmp_path):
+def test_patients_without_contours_are_named_and_not_trained_on(
+    tmp_path, caplog, monkeypatch
+):
     studies = [phantom.simulate_study(name) for name in phantom.list_patients(6)]
     studies[1] = Study(studies[1].patient, studies[1].image, studies[1].geometry)
     for study in studies:
         write_study(tmp_path / "images", study)
     given = settings(data__source="folder", data__path=str(tmp_path / "images"))
-    run(tmp_path, given, "prepare")
+    monkeypatch.setattr(logging.getLogger("scarseg_jax"), "propagate", True)
+    with caplog.at_level(logging.INFO):
+        run(tmp_path, given, "prepare")
+    assert "no scar was drawn of 1 patients" in caplog.text
+    assert "not tested: phantom_002\n" in caplog.text
     data = dataset.load(tmp_path / "data")
     assert len(data.studies) == 6
     kept = data.labelled()

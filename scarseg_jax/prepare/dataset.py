@@ -22,8 +22,9 @@ import tensorflow_datasets as tfds
 from scarseg_jax import files, records
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge.consensus import PatientReaders, settle
-from scarseg_jax.prepare import crop
+from scarseg_jax.prepare import crop, likeness
 from scarseg_jax.prepare.cut import PREPARATION, cut
+from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.readers.sources import Source
 from scarseg_jax.study import Geometry, Slices, Study
 
@@ -63,6 +64,7 @@ def prepare(
     *,
     protocol: int,
     consensus: str = "staple",
+    force: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> DataSet:
     """Returns the prepared patients of a source, building the data set if need be.
@@ -73,15 +75,16 @@ def prepare(
         without files every study is read for that.
       protocol: 1 sees the whole crop, 2 the myocardium only.
       consensus: How several readers' scars become one, of `consensus.RULES`.
+      force: Whether implausible masks are taken.
       progress: Called with the number of patients prepared and of all.
 
     Raises:
-      InputError: If a study cannot be used, an image stands under two names, no
+      InputError: If a study cannot be used, a patient stands under two names, no
         patient has scar, or the data set is damaged.
     """
     data_hash = _hash(source, protocol, consensus)
     if not (directory / data_hash / _HOME).is_dir():
-        rows, readers = _rows(source, protocol, consensus, progress)
+        rows, readers = _rows(source, protocol, consensus, force, progress)
         for old in directory.glob("*/lge_slices"):  # also what a killed build left
             shutil.rmtree(old.parent)
         tfds.disable_progress_bar()  # `progress` counts patients instead
@@ -193,24 +196,24 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
 
 
 def _rows(
-    source: Source, protocol: int, consensus: str, progress
+    source: Source, protocol: int, consensus: str, force: bool, progress
 ) -> tuple[list[dict], dict[str, PatientReaders]]:
     """Returns all rows, after checks within and between the studies; `readers`."""
     rows: list[dict] = []
     readers: dict[str, PatientReaders] = {}
-    seen: dict[bytes, str] = {}
+    seen: dict[str, str] = {}
     for done, patient in enumerate(source.patients, start=1):
         study = source.read(patient)
         if study.readers:
             study, readers[patient] = settle(study, consensus)
-        _check(study, protocol)
-        image = hashlib.sha256(study.image.tobytes()).digest()
-        if image in seen:
+        _check(study, protocol, force)
+        if (copy := likeness.find_copy(study.image, seen)) is not None:
             raise InputError(
-                f"patients {seen[image]} and {patient} have the same image; one"
-                " patient would train and test: remove one"
+                f"patients {copy[0]} and {patient} have the same image (correlation"
+                f" {copy[1]:.3f}); one patient would train and test: remove one, or"
+                f" --config.data.leave_out={patient}"
             )
-        seen[image] = patient
+        seen[patient] = likeness.fingerprint(study.image)
         rows += _study_rows(study, cut(study, protocol=protocol))
         progress(done, len(source.patients))
     if not any(row["scar"].any() for row in rows):
@@ -261,7 +264,8 @@ def _study(patient: str, rows: Sequence[dict]) -> Study:
     return Study(patient, image, geometry, **masks)
 
 
-def _check(study: Study, protocol: int) -> None:
+def _check(study: Study, protocol: int, force: bool) -> None:
+    check_masks(study, force=force)
     if protocol == 2 and study.scar is not None and study.myocardium is None:
         raise InputError(
             f"patient {study.patient}: scar but no myocardium; Protocol 2 looks inside"

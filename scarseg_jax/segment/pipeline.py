@@ -4,31 +4,41 @@ What a run is judged on and what `predict` writes are both made by `on_native_gr
 `decide.call_scar`; the way in is `prepare.cut`.
 """
 
+import logging
+
 import numpy as np
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.prepare import crop
+from scarseg_jax.prepare import crop, likeness
 from scarseg_jax.prepare.cut import box_of, cut
+from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.run import Decision, Segmentation
 from scarseg_jax.segment import decide
 from scarseg_jax.segment.model import Model
 from scarseg_jax.study import Slices, Study
 
+_log = logging.getLogger(__name__)
+
 
 def find_scar(
-    model: Model, study: Study, *, threshold: float | None = None
+    model: Model, study: Study, *, threshold: float | None = None, force: bool = False
 ) -> Segmentation:
     """Returns a study with the scar that the networks find in it together.
 
+    Of a patient of the run, only the networks that had not seen it are asked, if there
+    are any.
+
     Args:
       model: From `load_model`.
-      study: With its myocardium, if the run is Protocol 2.
+      study: With its myocardium, if the run is Protocol 2. Where there is one, nothing
+        outside it is called scar in Protocol 1 either.
       threshold: Probability from which a pixel is scar, of any area; None takes the
         mean of what the networks were trained to take.
+      force: Whether an implausible myocardium is taken.
 
     Raises:
-      InputError: If there is no myocardium though the run needs one, or the threshold
-        is no probability.
+      InputError: If there is no myocardium though the run needs one, it is implausible,
+        or the threshold is no probability.
     """
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"--threshold={threshold}; expected between 0 and 1")
@@ -38,12 +48,17 @@ def find_scar(
             "--myocardium is missing; this run is Protocol 2, which looks inside the"
             " myocardium: give its mask, or use a run of Protocol 1"
         )
+    check_masks(study, force=force)
+    patient, asked = _asked(model, study)
+    members = tuple(model.members[i] for i in asked)
     slices = cut(study, protocol=protocol)
     wanted = np.tile(np.arange(len(study.image)), (len(model.members), 1))
-    probability = model.scar_probability(slices, wanted).mean(axis=0)
+    probability = model.scar_probability(slices, wanted)[asked].mean(axis=0)
     native = on_native_grid(probability, slices, study, protocol=protocol)
+    if study.myocardium is not None:
+        native = native * study.myocardium
     if threshold is None:
-        decision = decide.mean([member.decision for member in model.members])
+        decision = decide.mean([member.decision for member in members])
     else:
         decision = Decision(threshold)
     return Segmentation(
@@ -51,9 +66,39 @@ def find_scar(
         probability=native,
         scar=call_scar(native, study, decision),
         decision=decision,
-        members=model.members,
+        members=members,
         run=model.run,
+        patient=patient,
+        left_out=tuple(m for m in model.members if m not in members),
     )
+
+
+def _asked(model: Model, study: Study) -> tuple[str | None, list[int]]:
+    """Returns whose of the run a study's image is, and the networks fit to answer."""
+    everyone = list(range(len(model.members)))
+    copy = likeness.find_copy(study.image, model.run.fingerprints)
+    if copy is None:
+        return None, everyone
+    patient, alike = copy
+    unseen = [i for i in everyone if not model.run.saw(model.members[i], patient)]
+    whose = (
+        f"the image is that of the run's patient {patient} (correlation {alike:.3f})"
+    )
+    if not unseen:
+        _log.warning(
+            "%s, and all %d networks were trained or chosen with it: the answer says"
+            " nothing about how they do on others",
+            whose,
+            len(everyone),
+        )
+        return patient, everyone
+    _log.info(
+        "%s; only the %d of %d networks that had not seen it are asked",
+        whose,
+        len(unseen),
+        len(everyone),
+    )
+    return patient, unseen
 
 
 def on_native_grid(

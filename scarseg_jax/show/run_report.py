@@ -38,6 +38,7 @@ PAPER = {
 # Paper, section 4: slices and patients with missed, and with false scar.
 PAPER_FAILURES = {1: ((17, 7), (21, 10)), 2: ((2, 1), (28, 11))}
 _NONE = "\N{EN DASH}"
+_LONG = ("members", "history", "fingerprints")  # too long to be read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +104,7 @@ def write_report(
         standing=_standing(others, compared),
         plots=_plots(results),
         viewer=viewer(run, others),
-        provenance=_flat(
-            {k: v for k, v in record.items() if k not in ("members", "history")}
-        ),
+        provenance=_flat({k: v for k, v in record.items() if k not in _LONG}),
     )
     files.write_text(output, page)
 

@@ -1,0 +1,128 @@
+"""Who answers for a study, and where, by networks that only say how sure they are."""
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import draw_study, run_record
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.prepare.likeness import fingerprint
+from scarseg_jax.run import Decision, Member, TrainedMember
+from scarseg_jax.segment.model import Model
+from scarseg_jax.segment.pipeline import find_scar
+from scarseg_jax.study import Study
+from scarseg_jax.writers.segmentation import describe
+
+SAID = (0.25, 0.5, 0.75)  # by the networks of folds 0, 1 and 2, everywhere
+HELD_OUT = ("a", "b", "c")
+
+
+def model_of(*, folds=(0, 1, 2), **values):
+    """Returns networks of which each was tested on one patient; the others trained it."""
+    members = tuple(
+        TrainedMember(Member(f, 0), 1, 0.5, Decision(SAID[f] - 0.1), (HELD_OUT[f],))
+        for f in folds
+    )
+    names = zip(HELD_OUT, range(3), strict=True)
+    prints = {name: fingerprint(draw_study(name, seed=i).image) for name, i in names}
+    record = run_record(fingerprints=prints, members=members, **values)
+
+    def ask(images, wanted):
+        assert len(images)
+        said = [
+            np.full((*w.shape, 64, 64, 1), SAID[f])
+            for f, w in zip(folds, wanted, strict=True)
+        ]
+        return np.stack(said).astype(np.float32)
+
+    return Model(Path("run"), record, members, ask)
+
+
+def folds_of(members):
+    return [trained.member.fold for trained in members]
+
+
+def test_a_patient_of_the_run_is_answered_for_by_networks_that_never_saw_it(caplog):
+    caplog.set_level(logging.INFO, "scarseg_jax")
+    for fold, name in enumerate(HELD_OUT):
+        study = draw_study("of any name", seed=fold)
+        rescaled = dataclasses.replace(study, image=100 + 2 * study.image)
+        for known in (study, rescaled):
+            found = find_scar(model_of(), known)
+            assert found.patient == name
+            assert folds_of(found.members) == [fold]
+            assert sorted([fold, *folds_of(found.left_out)]) == [0, 1, 2]
+            assert found.probability.max() == pytest.approx(SAID[fold])
+            assert found.decision.threshold == pytest.approx(SAID[fold] - 0.1)
+            told = json.loads(json.dumps(describe(found)))
+            assert told["unseen_members_only"] is True
+            assert told["patient_of_the_run"] == name
+            assert [m["fold"] for m in told["members_left_out"]] == [
+                f for f in range(3) if f != fold
+            ]
+        assert f"the run's patient {name} " in caplog.text
+        assert "only the 1 of 3 networks that had not seen it are asked" in caplog.text
+    assert all(record.levelno == logging.INFO for record in caplog.records)
+
+
+def test_a_new_patient_is_answered_for_by_all(caplog):
+    found = find_scar(model_of(), draw_study("a", seed=7))
+    assert folds_of(found.members) == [0, 1, 2]
+    assert found.probability.max() == pytest.approx(np.mean(SAID))
+    told = describe(found)
+    assert told["unseen_members_only"] is True
+    assert told["patient_of_the_run"] is None
+    assert told["members_left_out"] == []
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"folds": (1, 2)},
+        {"selection": "oracle"},  # the test patients chose the epochs
+    ],
+)
+def test_that_all_have_seen_the_patient_is_said_aloud(options, caplog):
+    model = model_of(**options)
+    found = find_scar(model, draw_study("p", seed=0))
+    assert found.members == model.members
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"all {len(model.members)} networks" in record.message
+    told = describe(found)
+    assert told["unseen_members_only"] is False
+    assert told["patient_of_the_run"] == "a"
+    assert told["members_left_out"] == []
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_no_scar_is_called_outside_a_myocardium_that_is_given(protocol):
+    study = draw_study("p", seed=7)
+    found = find_scar(model_of(protocol=protocol), study, threshold=0.3)
+    np.testing.assert_array_equal(found.scar, study.myocardium)
+    assert not found.probability[~study.myocardium].any()
+    assert describe(found)["restricted_to_myocardium"] is True
+
+
+def test_without_a_myocardium_protocol_1_looks_everywhere():
+    study = draw_study("p", seed=7)
+    bare = Study("p", study.image, study.geometry)
+    found = find_scar(model_of(protocol=1), bare, threshold=0.3)
+    assert found.scar.sum() > 3 * np.sum(study.myocardium)
+    assert describe(found)["restricted_to_myocardium"] is False
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_an_implausible_myocardium_is_refused_or_forced(protocol, caplog):
+    study = draw_study("p", seed=7)
+    filled = dataclasses.replace(study, myocardium=study.myocardium | study.cavity)
+    with pytest.raises(InputError, match="the myocardium has no cavity in 2 of its 2"):
+        find_scar(model_of(protocol=protocol), filled)
+    found = find_scar(model_of(protocol=protocol), filled, threshold=0.3, force=True)
+    np.testing.assert_array_equal(found.scar, filled.myocardium)
+    assert "the myocardium has no cavity" in caplog.text
