@@ -145,7 +145,9 @@ def _no_ring(myocardium: np.ndarray, pixel_mm2: float) -> Iterator[str]:
         )
     areas_px = np.stack([outline, np.maximum(outline - pixels, 0)])
     outer, inner = np.sqrt(areas_px * pixel_mm2 / np.pi)  # radii of circles
-    wall_mm = float((outer - inner).max())
+    thick_mm = outer - inner
+    # A slice at the tip may be filled; its radius is no wall's.
+    wall_mm = float(np.max(thick_mm if closed.all() else thick_mm[~closed]))
     if not _WALL_MM[0] <= wall_mm <= _WALL_MM[1]:
         yield (
             f"the myocardium's wall is {wall_mm:.1f} mm thick where it is thickest;"
