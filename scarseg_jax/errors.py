@@ -1,11 +1,29 @@
 """How a run ends other than well."""
 
+from collections.abc import Sequence
+
 
 class InputError(ValueError):
     """Raised when a file, a value or a setting given by the user cannot be used.
 
     The message is one line that names the thing, its value, what was expected and
     the mend. The commands print it without a traceback and exit with code 2.
+    """
+
+
+class InputErrors(InputError):
+    """Several at once, such as one for each patient that cannot be used."""
+
+    def __init__(self, what: str, each: Sequence[str]) -> None:
+        """Takes what they are together, and the line of each."""
+        super().__init__("\n".join([what, *each]))
+        self.lines = (what, *each)
+
+
+class Diverged(Exception):
+    """Raised when all is done and kept that networks whose loss became NaN allow.
+
+    The message is one line that names them; the commands exit with code 4.
     """
 
 

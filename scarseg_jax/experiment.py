@@ -8,23 +8,21 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
-import platform
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from scarseg_jax import files, records, settings
-from scarseg_jax.errors import InputError
+from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import paired, tables
 from scarseg_jax.judge.results import About, Results
 from scarseg_jax.judge.summary import Answers, Truth, judge
 from scarseg_jax.learn import checkpoint, ensemble, targets, train
 from scarseg_jax.learn.enet import ENet
-from scarseg_jax.learn.fit import Fitted, fit
+from scarseg_jax.learn.fit import Fitted, fit, summary_of
 from scarseg_jax.prepare import cut, dataset, likeness
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds, padded
@@ -38,7 +36,8 @@ from scarseg_jax.show.run_report import write_report
 from scarseg_jax.study import Slices
 
 MODES = ("all", "prepare", "train", "evaluate", "baselines", "report")
-_SETTINGS = "config.json"  # there once the data are prepared
+READING = ("all", "prepare")  # those that need the patients' files
+SETTINGS = "config.json"  # there once the data are prepared
 _PACKAGES = ("scarseg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
 _log = logging.getLogger(__name__)
 
@@ -53,20 +52,33 @@ def open_data(given: Settings) -> Source:
     for name in ("consensus", "force"):  # of preparing, whatever was read from where
         del data[name]
     source = open_source(**data)
+    for name in source.patients:
+        if not name.isprintable():
+            raise InputError(
+                f"{given.data.path}: the patient {name!a} has a name that is not UTF-8 or"
+                " cannot be shown; rename the files"
+            )
     check_split(source.patients, k=given.folds.k, validation=given.folds.validation)
     return source
 
 
-def run(workdir: Path, given: Settings, source: Source, mode: str) -> None:
+def run(workdir: Path, given: Settings, source: Source | None, mode: str) -> None:
     """Runs one part of the job, or all of it, in a folder that is this run's alone.
+
+    Args:
+      workdir: The folder.
+      given: The settings.
+      source: The patients; not needed but for what is `READING`.
+      mode: The part.
 
     Raises:
       InputError: If the folder holds another run or the data cannot be used.
+      Diverged: If networks have; the others are kept.
       Stopped: After a signal, with the state saved.
     """
     begun = time.monotonic()
-    settings.keep(given, workdir / _SETTINGS, workdir)
-    if mode in ("all", "prepare"):
+    settings.check_same(given, workdir / SETTINGS, workdir)
+    if source is not None and mode in READING:
         prepare(
             workdir,
             source,
@@ -75,7 +87,7 @@ def run(workdir: Path, given: Settings, source: Source, mode: str) -> None:
             force=given.data.force,
             split=given.folds,
         )
-        files.write_text(workdir / _SETTINGS, records.to_json(given))
+        settings.write(given, workdir / SETTINGS)
     if mode in ("all", "train"):
         train_networks(workdir, given)
     if mode in ("all", "evaluate"):
@@ -112,6 +124,7 @@ def prepare(
         if done == of or done % 10 == 0:
             _log.info("prepared %d of %d patients", done, of)
 
+    _log.info("reading %d patients", len(source.patients))
     data = dataset.prepare(
         workdir / "data",
         source,
@@ -143,7 +156,8 @@ def train_networks(workdir: Path, given: Settings) -> None:
     """Trains every fold and seed, and keeps the networks and when each calls scar.
 
     Raises:
-      InputError: If nothing is prepared, or training diverges.
+      InputError: If nothing is prepared.
+      Diverged: If networks have, once the others are kept.
       Stopped: After a signal, with the state saved.
     """
     data = dataset.load(workdir / "data").labelled()
@@ -151,6 +165,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
         _, record = checkpoint.load(workdir / "checkpoint", RunRecord)
         _check_data(workdir, record, data)
         _log.info("training has finished before")
+        _check_sound(workdir, record)
         return
     folds = _split(data, given.folds)
     members = [Member(f, seed) for f in range(len(folds)) for seed in given.folds.seeds]
@@ -170,23 +185,26 @@ def train_networks(workdir: Path, given: Settings) -> None:
         data_hash=data.data_hash,
         scar_classes=targets.scar_classes(classes),
     )
+    _log.info("choosing from which probability each network calls scar")
     ask = ensemble.make_predictor(model, fitted.variables, symmetries=given.symmetries)
     decisions = decide_when(
         lambda which: targets.scar_probability(ask(data.slices.image, which), classes),
         data,
         folds,
-        members,
+        fitted.members,
         protocol=given.protocol,
         threshold=given.threshold,
         selection=given.train.selection,
     )
-    held_out = [_patients(data, folds[member.fold].test) for member in members]
+    held_out = [_patients(data, folds[member.fold].test) for member in fitted.members]
     trained = map(
         TrainedMember,
-        *(members, fitted.best_epoch, fitted.best_dice, decisions, held_out),
+        *(fitted.members, fitted.best_epoch, fitted.best_dice, decisions, held_out),
     )
     record = _record(given, data, fitted, tuple(trained))
+    _log.info("saving the networks")
     checkpoint.save(workdir / "checkpoint", fitted.variables, record)
+    _check_sound(workdir, record)
 
 
 def _record(
@@ -204,14 +222,11 @@ def _record(
         data_hash=data.data_hash,
         fingerprints={s.patient: likeness.fingerprint(s.image) for s in data.studies},
         members=trained,
+        diverged=fitted.diverged,
         history=fitted.history,
         settings=json.loads(records.to_json(given)),
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
-        machine={
-            "python": platform.python_version(),
-            "devices": [str(device) for device in jax.devices()],
-            "processor": platform.machine(),
-        },
+        machines=fitted.machines,
         training_seconds=round(fitted.seconds, 1),
     )
 
@@ -258,11 +273,13 @@ def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
 
     Raises:
       InputError: If the networks were trained on other data or another split.
+      Diverged: If networks have: nobody could judge their patients.
     """
     data = dataset.load(workdir / "data").labelled()
     model = load_model(workdir / "checkpoint")
     record = model.run
     _check_data(workdir, record, data)
+    _check_sound(workdir, record)
     folds = _split(data, split)
     tests = [folds[trained.member.fold].test for trained in record.members]
     for trained, test in zip(record.members, tests, strict=True):
@@ -271,9 +288,12 @@ def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
                 f"{model.path}: fold {trained.member.fold} held out other patients than"
                 " this version's split; evaluate with the version it names"
             )
+    _log.info("asking %d networks about their test patients", len(tests))
+    answers = _answers(data, model, tests, split.seeds)
+    _log.info("judging what they call scar")
     found = judge(
         Truth(data.slices, data.studies, data.readers),
-        _answers(data, model, tests, split.seeds),
+        answers,
         About(
             name=f"Protocol {record.protocol}",
             protocol=record.protocol,
@@ -354,6 +374,7 @@ def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:
     folds = _split(data, split)
     truth = Truth(data.slices, data.studies, data.readers)
     for name, method in classical.METHODS.items():
+        _log.info("finding scar by %s", name)
         scores = opponents.score(method.score, data)
         chosen = opponents.choose(scores, data, folds, method.levels)
         ways = {name: (chosen, "validation")}
@@ -390,6 +411,7 @@ def report(workdir: Path) -> Path:
         if (folder / "results" / "summary.json").is_file()
     ]
     others = [paired.Run(folder, tables.read(folder)) for folder in folders]
+    _log.info("drawing the report")
     page = workdir / "report.html"
     write_report(page, first, others, paired.compare(first, others))
     return page
@@ -414,6 +436,15 @@ def _check_data(workdir: Path, record: RunRecord, data: DataSet) -> None:
         raise InputError(
             f"{workdir / 'checkpoint'} was trained on other data than are prepared now;"
             " choose another --workdir"
+        )
+
+
+def _check_sound(workdir: Path, record: RunRecord) -> None:
+    if record.diverged:
+        raise Diverged(
+            f"{summary_of(record.diverged)}; the other {len(record.members)} networks are"
+            f" in {workdir / 'checkpoint'}, but a run is judged whole or not at all:"
+            " train in a new --workdir with a lower train.learning_rate"
         )
 
 

@@ -1,13 +1,23 @@
 """Files that are there whole or not at all, and folders that belong to one run."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
+import json
+import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from scarseg_jax.errors import InputError
+
+SUMS = "sha256.json"  # beside the files whose sums it holds
+# Full, over quota, failing, or a file larger than allowed.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+_log = logging.getLogger(__name__)
+_unfinished: set[Path] = set()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -17,10 +27,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file that is there whole or not at all, even after a power cut."""
-    with replaced(path) as partial, partial.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    with replaced(path) as partial:
+        partial.write_bytes(content)
 
 
 @contextlib.contextmanager
@@ -34,11 +42,47 @@ def replaced(path: Path, suffix: str = ".partial") -> Iterator[Path]:
       suffix: Of the name; for what tells its format by it.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    _unfinished.add(partial)
     try:
         yield partial
-        partial.replace(path)
+        put(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk has no name for it
+        raise
     finally:
         partial.unlink(missing_ok=True)
+        _unfinished.discard(partial)
+
+
+def discard_unfinished() -> None:
+    """Deletes what is being written: for a program that ends at once."""
+    for partial in list(_unfinished):
+        partial.unlink(missing_ok=True)
+
+
+def put(partial: Path, path: Path) -> None:
+    """Gives a file, or a folder with all that is in it, its name.
+
+    Once it is on the disk: given before, the name may, after a power cut, stand for
+    an empty file.
+    """
+    for inner in partial.rglob("*"):
+        sync(inner)
+    sync(partial)
+    partial.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file or the names in a folder are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems know no fsync of folders
+            raise
+    finally:
+        os.close(handle)
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
@@ -55,6 +99,47 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def write_sums(directory: Path) -> None:
+    """Keeps the SHA-256 of every file of a folder in it, for `changed`."""
+    sums = {
+        str(path.relative_to(directory)): sha256(path)
+        for path in visible(directory.rglob("*"))
+        if path.is_file() and path.name != SUMS
+    }
+    write_text(directory / SUMS, json.dumps(sums, indent=1))
+
+
+def changed(directory: Path) -> Path | None:
+    """Returns a file that is gone or not as `write_sums` found it, or None.
+
+    Files that came later are nobody's damage: an editor's, or a desktop's.
+    """
+    try:
+        sums = dict(json.loads((directory / SUMS).read_bytes()))
+    except (FileNotFoundError, NotADirectoryError, TypeError, ValueError):
+        return directory / SUMS
+    for name, before in sums.items():
+        path = directory / name
+        if not path.is_file() or sha256(path) != before:
+            return path
+    return None
+
+
+def disk_trouble(error: Exception) -> str | None:
+    """Returns in words what the system did not let a program do; None if nothing.
+
+    Libraries in C++ say it in errors of any kind.
+    """
+    if isinstance(error, OSError):
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}{error.strerror or error}"
+    for number in _DISK:
+        if (words := os.strerror(number)) in str(error):
+            file = re.search(r"(?<![^\s\"'])/[^\s\"';]+", str(error))
+            return f"{file.group()}: {words}" if file else words
+    return None
+
+
 @contextlib.contextmanager
 def claimed(workdir: Path) -> Iterator[None]:
     """Holds a folder, made if absent, for this process alone.
@@ -66,6 +151,8 @@ def claimed(workdir: Path) -> Iterator[None]:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / "lock").open("a+")
     except OSError as error:
+        if error.errno in _DISK:
+            raise
         raise InputError(
             f"--workdir={workdir}: cannot write there ({error.strerror}); choose"
             " another folder"
@@ -73,9 +160,14 @@ def claimed(workdir: Path) -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise InputError(
                 f"--workdir={workdir}: another run is at work in it; wait for it or"
                 " choose another folder"
             ) from None
+        except OSError as error:  # as on some network file systems
+            _log.warning(
+                "%s: cannot be locked (%s); see to it that no other run works in it",
+                *(workdir, error.strerror),
+            )
         yield

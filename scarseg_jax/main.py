@@ -3,21 +3,21 @@ r"""Finds LV scar in LGE-CMR: prepares, trains every fold, evaluates and reports
 python -m scarseg_jax.main --config=configs/protocol2.py --workdir=runs/protocol2 \
     --config.data.source=emidec --config.data.path=PATH
 
-Run again on the same --workdir, it goes on where it stopped. Every value in the
-configuration file, where each is explained, can be overridden as above.
+Run again on the same --workdir, it goes on where it stopped; --config may then be left
+out. Every value in the configuration file, where each is explained, can be overridden
+as above.
 """
 
 import json
-import logging
 from pathlib import Path
 
 from absl import app, flags
 from ml_collections import config_flags
 
 from scarseg_jax import experiment, files, settings
-from scarseg_jax.errors import InputError, Stopped
+from scarseg_jax.errors import InputError
 from scarseg_jax.settings import Settings
-from scarseg_jax.terminal import fail, log_to_terminal, parse, start_jax
+from scarseg_jax.terminal import exit_code, parse, start_jax
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, such as configs/protocol2.py."
@@ -27,41 +27,42 @@ _WORKDIR = flags.DEFINE_string(
 )
 _MODE = flags.DEFINE_enum("mode", "all", experiment.MODES, "Which part to run.")
 _COMPUTING = ("all", "train", "evaluate")
-_log = logging.getLogger(__name__)
 
 
 def main(argv: list[str]) -> int:
     """Runs the job; returns the exit code."""
-    log_to_terminal()
-    try:
-        if len(argv) > 1:
-            raise InputError(
-                f"argument {argv[1]!r} is not a flag; overrides look like"
-                " --config.train.epochs=20"
-            )
-        given = _settings()
-        if _WORKDIR.value is None:
-            raise InputError("--workdir is missing; try --workdir=runs/protocol2")
-        workdir = Path(_WORKDIR.value).absolute()
-        source = experiment.open_data(given)
-        with files.claimed(workdir):
-            if _MODE.value in _COMPUTING:
-                start_jax(given.devices, require_gpu=given.require_gpu)
-            experiment.run(workdir, given, source, _MODE.value)
-    except Stopped as stopped:
-        _log.info("state saved; the same command goes on from here")
-        return 128 + stopped.args[0]
-    except InputError as error:
-        return fail(error)
-    return 0
+    return exit_code(lambda: _run(argv))
+
+
+def _run(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise InputError(
+            f"argument {argv[1]!r} is not a flag; overrides look like"
+            " --config.train.epochs=20"
+        )
+    mode = _MODE.value
+    given = _settings()
+    if not _WORKDIR.value:
+        raise InputError("--workdir is missing; try --workdir=runs/protocol2")
+    workdir = Path(_WORKDIR.value).absolute()
+    source = experiment.open_data(given) if mode in experiment.READING else None
+    with files.claimed(workdir):
+        if mode in _COMPUTING:
+            start_jax(given.devices, require_gpu=given.require_gpu)
+        experiment.run(workdir, given, source, mode)
 
 
 def _settings() -> Settings:
-    """Returns the configuration file's, with what the flags override."""
+    """Returns the configuration file's, with what the flags override, or the run's."""
     example = "such as --config=configs/protocol2.py"
     config = _CONFIG.value
     if config is None:
-        raise InputError(f"--config is missing; expected one {example}")
+        if (kept := Path(_WORKDIR.value or "") / experiment.SETTINGS).is_file():
+            return settings.read(kept)
+        raise InputError(
+            f"--config is missing; expected one {example}, or the --workdir of a run"
+            " that is to go on"
+        )
     try:
         _ = config.protocol  # a file that failed to load says so here
     except (AttributeError, OSError) as error:

@@ -18,9 +18,10 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.readers import nifti, sources
 from scarseg_jax.segment.model import load_model
 from scarseg_jax.segment.pipeline import find_scar
-from scarseg_jax.terminal import fail, log_to_terminal, parse, start_jax
-from scarseg_jax.writers.segmentation import write_segmentation
+from scarseg_jax.terminal import exit_code, parse, start_jax
+from scarseg_jax.writers.segmentation import check_ours, write_segmentation
 
+_ENDINGS = (".nii", ".nii.gz")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Working directory of a finished run, or its checkpoint."
 )
@@ -52,36 +53,49 @@ _SLICE_AXIS = flags.DEFINE_integer(
 
 def main(argv: list[str]) -> int:
     """Predicts one image; returns the exit code."""
-    log_to_terminal()
-    try:
-        if len(argv) > 1:
-            raise InputError(f"argument {argv[1]!r} is not a flag; see --help")
-        checkpoint, image, output = map(_path, (_CHECKPOINT, _INPUT, _OUTPUT))
-        myocardium = Path(_MYOCARDIUM.value) if _MYOCARDIUM.value else None
-        _check_output(output, image, myocardium)
-        start_jax()
-        model = load_model(checkpoint, folds=_numbers(_FOLDS), seeds=_numbers(_SEEDS))
-        study = nifti.read_image(
-            image,
-            myocardium=myocardium,
-            spacing_from=_SPACING.value or sources.spacing_from(model.run.source),
-            slice_axis=_SLICE_AXIS.value,
-        )
-        found = find_scar(model, study, threshold=_THRESHOLD.value, force=_FORCE.value)
-        report = write_segmentation(found, output)
-    except InputError as error:
-        return fail(error)
+    return exit_code(lambda: _predict(argv))
+
+
+def _predict(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise InputError(f"argument {argv[1]!r} is not a flag; see --help")
+    checkpoint, image, output = map(_path, (_CHECKPOINT, _INPUT, _OUTPUT))
+    myocardium = Path(_MYOCARDIUM.value) if _MYOCARDIUM.value else None
+    _check_file(_INPUT, image)
+    _check_file(_MYOCARDIUM, myocardium)
+    _check_output(output, image, myocardium)
+    start_jax()
+    model = load_model(checkpoint, folds=_numbers(_FOLDS), seeds=_numbers(_SEEDS))
+    study = nifti.read_image(
+        image,
+        myocardium=myocardium,
+        spacing_from=_SPACING.value or sources.spacing_from(model.run.source),
+        slice_axis=_SLICE_AXIS.value,
+    )
+    found = find_scar(model, study, threshold=_THRESHOLD.value, force=_FORCE.value)
+    report = write_segmentation(found, output)
     sys.stdout.write(
         f"{output}: scar in {report['slices_with_scar']} of {report['slices']}"
         f" slices, {report['scar_volume_ml']:.1f} ml, by {len(report['members'])}"
         " networks\n"
     )
-    return 0
+
+
+def _check_file(flag: flags.FlagHolder, path: Path | None) -> None:
+    if path is None or not path.is_dir():
+        return
+    images = sorted(f.name for f in path.iterdir() if f.name.endswith(_ENDINGS))
+    there = f"{len(images)} of .nii or .nii.gz in it"
+    if images:
+        there += f", such as {images[0]}: name one"
+    raise InputError(
+        f"--{flag.name}={path} is a folder, with {there}; expected one file"
+    )
 
 
 def _check_output(output: Path, *inputs: Path | None) -> None:
     """Checks before all computing that the mask can be written and replaces no input."""
-    if not output.name.endswith((".nii", ".nii.gz")):
+    if not output.name.endswith(_ENDINGS):
         raise InputError(
             f"--output={output}: expected a name ending in .nii.gz or .nii"
         )
@@ -92,6 +106,7 @@ def _check_output(output: Path, *inputs: Path | None) -> None:
         )
     if output.resolve() in [path.resolve() for path in inputs if path]:
         raise InputError(f"--output={output} is an input too; choose another name")
+    check_ours(output)
 
 
 def _path(flag: flags.FlagHolder) -> Path:

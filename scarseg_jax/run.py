@@ -82,6 +82,50 @@ class TrainedMember:
 
 
 @dataclasses.dataclass(frozen=True)
+class Divergence:
+    """The end of a member whose loss or weights became NaN or infinite.
+
+    Attributes:
+      member: Which.
+      epoch: Counted from 1.
+      step: Of that epoch, from 1.
+    """
+
+    member: Member
+    epoch: int
+    step: int
+
+    def __str__(self) -> str:
+        return (
+            f"fold {self.member.fold}, seed {self.member.seed}: the loss became NaN or"
+            f" infinite in epoch {self.epoch}, step {self.step}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What computes: another one rounds otherwise.
+
+    Attributes:
+      devices: Of JAX.
+      processor: Its name.
+      python: The version.
+      jax: The version.
+    """
+
+    devices: tuple[str, ...]
+    processor: str
+    python: str
+    jax: str
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.devices)} x {self.devices[0]} ({self.processor}, JAX {self.jax},"
+            f" Python {self.python})"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class RunRecord:
     """What a checkpoint says of the run that made it.
 
@@ -96,10 +140,11 @@ class RunRecord:
       data_hash: Of the data set.
       fingerprints: Of the patients' images, by `likeness.fingerprint`.
       members: The networks, in the order of the checkpoint's leading axis.
+      diverged: Networks that came to nothing, and are not among the members.
       history: One record for each member and epoch.
       settings: All of the run's, by section.
       versions: Of the packages.
-      machine: Where it was trained.
+      machines: Where it was trained; several, if it was taken up elsewhere.
       training_seconds: How long that took.
     """
 
@@ -113,10 +158,11 @@ class RunRecord:
     data_hash: str
     fingerprints: dict[str, str]
     members: tuple[TrainedMember, ...]
+    diverged: tuple[Divergence, ...]
     history: tuple[EpochRecord, ...]
     settings: dict[str, Any]
     versions: dict[str, str]
-    machine: dict[str, Any]
+    machines: tuple[Machine, ...]
     training_seconds: float
 
     def saw(self, trained: TrainedMember, patient: str) -> bool:

@@ -1,11 +1,13 @@
 """What a user can set, typed and checked; `configs/` explains each value."""
 
 import dataclasses
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from scarseg_jax import records
+from scarseg_jax import files, records
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge import consensus as readers_consensus
 from scarseg_jax.learn.enet import LAYOUTS
@@ -14,6 +16,7 @@ from scarseg_jax.learn.targets import CLASSES, count
 from scarseg_jax.readers.sources import SOURCES
 
 _EXAMPLE = "compare it with configs/protocol2.py"
+_LARGEST_SEED = 2**32 - 1  # JAX's keys are made of 32 bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,11 @@ class Data:
         _check_known("data.slice_axis", self.slice_axis, (-1, 0, 1, 2))
         _check_known("data.consensus", self.consensus, readers_consensus.RULES)
         _check_least("data.phantom_patients", self.phantom_patients, 3)
-        _check_least("data.phantom_seed", self.phantom_seed, 0)
+        _check_seed("data.phantom_seed", self.phantom_seed)
+        if twice := {p for p in self.patients if self.patients.count(p) > 1}:
+            raise InputError(
+                f"data.patients names {', '.join(sorted(twice))} twice; name each once"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +55,14 @@ class Folds:
     seeds: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        seeds = self.seeds
-        if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise InputError(
-                f"folds.seeds is {seeds}; expected different whole numbers such as"
+                f"folds.seeds is {self.seeds}; expected different whole numbers such as"
                 " (0, 1)"
             )
-        _check_least("folds.seed", self.seed, 0)
+        for seed in self.seeds:
+            _check_seed("folds.seeds", seed)
+        _check_seed("folds.seed", self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,18 +107,68 @@ class Settings:
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """What a run's file of settings holds, with the SHA-256 of their JSON."""
+
+    settings: Settings
+    sha256: str
+
+
 def from_config(config: dict[str, Any]) -> Settings:
     """Returns the settings of a configuration.
 
     Raises:
       InputError: If one is missing, not known, of another type or makes no sense.
     """
+    if isinstance(data := config.get("data"), dict):
+        config = {**config, "data": {**data, **_absolute(data), **_named(data)}}
+    text = json.dumps(config, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        path = data.get("path") if isinstance(data, dict) else ""
+        raise InputError(
+            f"data.path is {path!a}: it, or another setting, is not UTF-8; rename the"
+            " folder"
+        ) from error
     return records.parse(
-        Settings, json.dumps(config), "the configuration has a wrong setting", _EXAMPLE
+        Settings, text, "the configuration has a wrong setting", _EXAMPLE
     )
 
 
-def keep(settings: Settings, path: Path, workdir: Path) -> None:
+def _absolute(data: dict[str, Any]) -> dict[str, Any]:
+    """Returns the path as it is called from everywhere: one run, whoever calls it."""
+    path = data.get("path")
+    if not path or not isinstance(path, str):
+        return {}
+    return {"path": os.path.realpath(os.path.expanduser(path))}  # noqa: PTH111
+
+
+def _named(data: dict[str, Any]) -> dict[str, Any]:
+    """Returns the patients' names, which may come as A,B or as numbers, in order."""
+    names = data.get("patients")
+    if isinstance(names, str):
+        names = (names,)
+    if not isinstance(names, list | tuple):
+        return {}
+    if not all(isinstance(name, str | int) for name in names):
+        return {}
+    each = [own.strip() for name in names for own in str(name).split(",")]
+    return {"patients": sorted(name for name in each if name)}
+
+
+def write(settings: Settings, path: Path) -> None:
+    """Keeps a run's settings in a file."""
+    kept = _Kept(settings, _sum(settings))
+    files.write_text(path, records.to_json(kept))
+
+
+def _sum(settings: Settings) -> str:
+    return hashlib.sha256(records.to_json(settings).encode()).hexdigest()
+
+
+def check_same(settings: Settings, path: Path, workdir: Path) -> None:
     """Checks that a run's settings are those kept in a file, if there are any.
 
     Args:
@@ -127,7 +185,7 @@ def keep(settings: Settings, path: Path, workdir: Path) -> None:
     if (what := _difference(_deciding(before), _deciding(settings))) is not None:
         raise InputError(
             f"--workdir={workdir} holds a run with another configuration ({what});"
-            " choose another folder"
+            " choose another folder, or leave out --config to go on with that run's"
         )
 
 
@@ -137,12 +195,15 @@ def read(path: Path) -> Settings:
     Raises:
       InputError: If it is damaged.
     """
-    return records.parse(
-        Settings,
-        path.read_bytes(),
-        f"{path}: damaged, or of another version",
-        "choose another --workdir, or delete the file if the configuration is the same",
+    what = f"{path}: damaged, or of another version"
+    mend = (
+        "choose another --workdir, or delete the file if --config and its overrides are"
+        " the same"
     )
+    kept = records.parse(_Kept, path.read_bytes(), what, mend)
+    if kept.sha256 != _sum(kept.settings):
+        raise InputError(f"{what} (its SHA-256 differs); {mend}")
+    return kept.settings
 
 
 def _deciding(settings: Settings) -> dict:
@@ -171,6 +232,11 @@ def _check_known(name: str, value: Any, known: tuple) -> None:
         raise InputError(
             f"{name} is {value!r}; expected one of {', '.join(map(str, known))}"
         )
+
+
+def _check_seed(name: str, value: int) -> None:
+    if not 0 <= value <= _LARGEST_SEED:
+        raise InputError(f"{name} is {value}; expected 0 to {_LARGEST_SEED}")
 
 
 def _check_least(name: str, value: int, least: int) -> None:

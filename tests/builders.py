@@ -19,7 +19,15 @@ from scarseg_jax.learn import train
 from scarseg_jax.learn.enet import ENet, kernel_bound
 from scarseg_jax.prepare.cut import PREPARATION, cut
 from scarseg_jax.readers.sources import Source
-from scarseg_jax.run import Decision, EpochRecord, Member, RunRecord, TrainedMember
+from scarseg_jax.run import (
+    Decision,
+    Divergence,
+    EpochRecord,
+    Machine,
+    Member,
+    RunRecord,
+    TrainedMember,
+)
 from scarseg_jax.settings import Settings, from_config
 from scarseg_jax.study import Geometry, Slices, Study
 
@@ -222,10 +230,11 @@ def run_record(**values: Any) -> RunRecord:
         "data_hash": "0",
         "fingerprints": {},
         "members": members,
+        "diverged": (Divergence(Member(2, 0), 1, 3),),
         "history": history,
         "settings": {"train": {"epochs": 1, "class_weights": [1.0, 2.0]}},
         "versions": {"jax": "1.2.3"},
-        "machine": {"devices": ["cpu"]},
+        "machines": (Machine(("cpu:0",), "x86", "3.11", "1.2.3"),),
         "training_seconds": 1.5,
     }
     return RunRecord(**{**record, **values})

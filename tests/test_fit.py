@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import shutil
 import signal
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from builders import draw_blobs
 
-from scarseg_jax.errors import InputError, Stopped
+from scarseg_jax.errors import Diverged, InputError, Stopped
 from scarseg_jax.learn import checkpoint, train
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.learn.fit import StateRecord, fit
@@ -93,7 +94,9 @@ def test_each_member_has_the_epoch_that_was_best_on_its_validation_slices(fitted
 
 
 def test_restored_networks_equal_those_in_memory(fitted, tmp_path):
-    record = StateRecord("toy", "", fitted.history, RECIPE.epochs, fitted.seconds)
+    record = StateRecord(
+        "toy", "", fitted.history, RECIPE.epochs, fitted.seconds, fitted.machines
+    )
     checkpoint.save(tmp_path / "checkpoint", fitted.variables, record)
     restored, said = checkpoint.load(tmp_path / "checkpoint", StateRecord)
     jax.tree.map(np.testing.assert_array_equal, restored, fitted.variables)
@@ -132,7 +135,7 @@ def test_stopping_and_going_on_ends_where_a_straight_run_ends(fitted, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["epoch_000001"]
     with listening() as said:
         again = fit(tmp_path, ENet(), RECIPE, **GIVEN)
-    assert "going on after epoch 1 of 3" in said
+    assert "going on after epoch 1" in said
     assert again.best_epoch == fitted.best_epoch
     assert again.best_dice == fitted.best_dice
     assert again.history == fitted.history
@@ -161,10 +164,76 @@ def test_a_state_of_other_data_or_another_split_is_refused(states, other):
         fit(states, ENet(), RECIPE, **{**GIVEN, **other})
 
 
-def test_a_batch_of_more_than_an_epoch_is_refused(tmp_path):
-    recipe = dataclasses.replace(RECIPE, batch_size=65)  # of 8 images in 8 symmetries
-    with pytest.raises(InputError, match="batch_size is 65, more than an epoch"):
+def test_a_fold_with_less_than_a_batch_is_refused_by_its_number(tmp_path):
+    # The first fold's epoch has 6 images in 8 symmetries, the second's 64 of them.
+    recipe = dataclasses.replace(RECIPE, batch_size=49)
+    with pytest.raises(InputError, match=r"is 49, more .* in fold 0, which"):
         fit(tmp_path, ENet(), recipe, **GIVEN)
+    with pytest.raises(InputError, match=r"is 49, more .* in fold 1, which"):
+        fit(tmp_path, ENet(), recipe, **{**GIVEN, "folds": FOLDS[::-1]})
+
+
+@pytest.fixture
+def poisoned():
+    """The toy problem with one slice that no scanner gives, which fold 1 alone sees."""
+    image = draw_blobs().image.copy()
+    image[9] = np.inf
+    folds = (dataclasses.replace(FOLDS[0], test=np.array([8, 8])), FOLDS[1])
+    return {**GIVEN, "data": draw_blobs()._replace(image=image), "folds": folds}
+
+
+def test_a_fold_that_diverges_ends_and_the_others_are_as_without_it(
+    poisoned, fitted, tmp_path
+):
+    found = fit(tmp_path, ENet(), RECIPE, **poisoned)
+    assert found.members == MEMBERS[:2]
+    (end,) = found.diverged
+    assert (end.member, end.epoch) == (MEMBERS[2], 1)
+    codes = np.random.default_rng((0, 1, 0)).permutation(
+        (np.arange(2, 10)[:, None] * 8 + np.arange(8)).reshape(-1)
+    )
+    first = np.flatnonzero((codes // 8 == 9).reshape(-1, RECIPE.batch_size).any(axis=1))
+    assert end.step == 1 + first[0]
+    assert "fold 1, seed 0: the loss became NaN or infinite in epoch 1" in str(end)
+    assert not of_member(found.history, MEMBERS[2])
+    for member in MEMBERS[:2]:
+        ours, theirs = (
+            [row.loss for row in of_member(f.history, member)] for f in (found, fitted)
+        )
+        assert ours == theirs
+    for ours, theirs in zip(
+        jax.tree.leaves(found.variables), jax.tree.leaves(fitted.variables), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs[:2])
+    again = fit(tmp_path, ENet(), RECIPE, **poisoned)
+    assert (again.members, again.diverged) == (found.members, found.diverged)
+
+
+def test_training_stops_where_no_network_is_left(poisoned, tmp_path, caplog):
+    given = {**poisoned, "members": MEMBERS[2:]}
+    with caplog.at_level(logging.INFO), pytest.raises(Diverged, match="no network is"):
+        fit(tmp_path, ENet(), RECIPE, **given)
+    assert "compiled training" in caplog.text
+    caplog.clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch_000001"]
+    with (
+        caplog.at_level(logging.INFO),
+        pytest.raises(Diverged, match=r"fold 1, seed 0"),
+    ):
+        fit(tmp_path, ENet(), RECIPE, **given)
+    assert "compiled" not in caplog.text
+
+
+def test_going_on_elsewhere_is_said_and_recorded(fitted, states, tmp_path, caplog):
+    shutil.copytree(states, tmp_path / "states")
+    (newest,) = sorted((tmp_path / "states").iterdir())[-1:]
+    tree, record = checkpoint.load(newest, StateRecord)
+    elsewhere = dataclasses.replace(fitted.machines[0], devices=("cpu:0",) * 64)
+    checkpoint.save(newest, tree, dataclasses.replace(record, machines=(elsewhere,)))
+    again = fit(tmp_path / "states", ENet(), RECIPE, **GIVEN)
+    assert again.machines == (elsewhere, *fitted.machines)
+    assert "after 64 x cpu:0" in caplog.text
+    assert "the same bits as without a break are not to be expected" in caplog.text
 
 
 def test_the_epoch_is_traced_once(monkeypatch, tmp_path):

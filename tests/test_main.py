@@ -18,7 +18,7 @@ PROTOCOL2 = f"--config={CONFIGS / 'protocol2.py'}"
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """Runs the command in this process, in an empty folder; returns its exit code."""
-    monkeypatch.setattr(main, "log_to_terminal", lambda: None)
+    monkeypatch.setattr(terminal, "log_to_terminal", lambda: None)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -107,7 +107,7 @@ def test_help_shows_the_job_and_its_flags(module):
         ({"train.weight_decay": -1.0}, "train.weight_decay is -1.0; expected 0 or"),
         ({"train.class_weights": "(1.0, 0.0)"}, "expected a positive number for"),
         ({"folds.seeds": "(1, 1)"}, "folds.seeds is (1, 1); expected different"),
-        ({"folds.seed": -1}, "folds.seed is -1; expected 0 or more"),
+        ({"folds.seed": -1}, "folds.seed is -1; expected 0 to 4294967295"),
         ({"data.phantom_patients": 2}, "data.phantom_patients is 2; expected 3"),
         ({"folds.k": 99}, "folds.k is 99; expected 0"),
         (

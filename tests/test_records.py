@@ -67,7 +67,7 @@ def test_what_differs_in_any_value_reads_back_as_another_run():
 
 
 def test_bytes_read_as_their_text():
-    run = run_record(machine={"devices": ["Gerät"]})
+    run = run_record(versions={"jax": "Gerät"})
     text = records.to_json(run)
     assert records.parse(RunRecord, text.encode(), WHERE, MEND) == run
     as_it_is = json.dumps(tree_of(run), ensure_ascii=False).encode()

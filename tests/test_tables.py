@@ -17,6 +17,7 @@ FILES = {
     *("slices.csv", "patients.csv", "summary.json"),
     *("predictions.npz", "native.npz"),
 }
+SUMS = {"sha256.json"}
 COUNTED = ("tp", "fp", "fn", "tn", "acc", "se", "sp", "dsc", "true_px", "predicted_px")
 BOTH = ",".join([*COUNTED, *(f"crop_{name}" for name in COUNTED)])
 
@@ -121,13 +122,13 @@ def test_the_archive_holds_what_the_page_draws(tmp_path):
         assert "probability" not in archive
 
 
-def test_nothing_but_the_five_files_is_left_and_history_of_training(tmp_path):
+def test_nothing_but_the_five_files_and_their_sums_is_left_and_history(tmp_path):
     for _ in range(2):
         tables.write(tmp_path / "new" / "results", make())
-    assert {p.name for p in (tmp_path / "new" / "results").iterdir()} == FILES
+    assert {p.name for p in (tmp_path / "new" / "results").iterdir()} == FILES | SUMS
     tables.write(tmp_path / "trained", make(record=run_record()))
     names = {p.name for p in (tmp_path / "trained").iterdir()}
-    assert names == FILES | {"history.csv"}
+    assert names == FILES | SUMS | {"history.csv"}
 
 
 def test_the_summary_is_one_json_object_by_the_names_of_its_fields(tmp_path):
@@ -249,6 +250,60 @@ def test_a_missing_file_says_to_finish_the_run(tmp_path, name):
     (tmp_path / "results" / name).unlink()
     with pytest.raises(InputError, match=f"{name}: no such file; finish that run"):
         tables.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("slices.csv", "\na,", "\nanother,"),  # a patient renamed
+        ("slices.csv", ",1.0,,1.0,", ",,,1.0,"),  # a cell emptied
+        ("slices.csv", "\nb,1,", "\nb,2,"),
+        ("patients.csv", ",0.25,", ",nan,"),  # a Dice
+        ("patients.csv", ",0.25,", ",0.35,"),
+        ("summary.json", '"rows": 4', '"rows": 5'),
+        ("history.csv", "0.1,", "0.2,"),
+        ("sha256.json", "a", "b"),
+        ("sha256.json", "{", "["),
+    ],
+)
+@pytest.mark.parametrize(
+    ("home", "part"), [("run", "evaluate"), ("run/baselines/FCM", "baselines")]
+)
+def test_results_edited_by_hand_are_refused_with_the_mend(
+    tmp_path, name, before, after, home, part
+):
+    tables.write(tmp_path / home / "results", make(record=run_record()))
+    path = tmp_path / home / "results" / name
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    with pytest.raises(InputError, match=rf"damaged.*--mode={part}$") as raised:
+        tables.read(tmp_path / home)
+    assert "\n" not in str(raised.value)
+    if name != "sha256.json":
+        assert str(path) in str(raised.value)
+
+
+def test_a_table_of_another_length_and_pictures_of_other_slices_are_refused(tmp_path):
+    for change in ("shorter", "exchanged"):
+        results = tmp_path / change / "results"
+        tables.write(results, make())
+        if change == "shorter":
+            kept = (results / "slices.csv").read_text().splitlines()[:-1]
+            (results / "slices.csv").write_text("\n".join(kept) + "\n")
+        else:
+            tables.write(tmp_path / "other" / "results", make(scarred="z"))
+            other = tmp_path / "other" / "results" / "predictions.npz"
+            (results / "predictions.npz").write_bytes(other.read_bytes())
+        with pytest.raises(InputError, match=r"its SHA-256 differs.*--mode=evaluate"):
+            tables.read(tmp_path / change)
+
+
+def test_what_an_editor_leaves_beside_results_is_no_damage(tmp_path):
+    tables.write(tmp_path / "results", make())
+    for name in (".DS_Store", "~$slices.csv", "notes.txt"):
+        (tmp_path / "results" / name).write_text("x")
+    assert tables.read(tmp_path).summary == make().summary
 
 
 def test_damaged_predictions_are_named(tmp_path):

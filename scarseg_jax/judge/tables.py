@@ -31,14 +31,18 @@ from scarseg_jax.run import EpochRecord
 Row = TypeVar("Row")
 Arrays = TypeVar("Arrays")
 _DAMAGED = "damaged, or made by another version"
-_MEND = "make that run's results again: --mode=evaluate"
+_MEND = "make that run's results again"
 # Before the names of a nested record's columns.
 _PREFIX = {"native": "", "crop": "crop_", "size": ""}
 _ROWS = {"slices": SliceRow, "patients": PatientRow, "history": EpochRecord}
 
 
 def write(directory: Path, results: Results) -> None:
-    """Writes the rows as CSV, the pictures as NPZ and the figures as summary.json."""
+    """Writes the rows as CSV, the pictures as NPZ and the figures as summary.json.
+
+    And the sums of all of these, so that what was edited by hand, or by chance, is not
+    read back.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for name, kind in _ROWS.items():
         if rows := getattr(results, name):
@@ -46,20 +50,25 @@ def write(directory: Path, results: Results) -> None:
     _write_arrays(directory / "predictions.npz", results.pictures)
     _write_arrays(directory / "native.npz", results.native_pictures)
     files.write_text(directory / "summary.json", records.to_json(results.summary))
+    files.write_sums(directory)
 
 
 def read(workdir: Path) -> Results:
     """Returns the results of a run from its working directory.
 
     Raises:
-      InputError: If a file is missing or damaged.
+      InputError: If a file is missing, damaged, or edited.
     """
     directory = workdir / "results"
+    summary = read_summary(directory / "summary.json")
+    if path := files.changed(directory):
+        with _damage_reported(path):
+            raise ValueError("its SHA-256 differs")
     history = ()
     if (directory / "history.csv").is_file():
         history = read_rows(directory / "history.csv", EpochRecord)
     return Results(
-        summary=read_summary(directory / "summary.json"),
+        summary=summary,
         slices=read_rows(directory / "slices.csv", SliceRow),
         patients=read_rows(directory / "patients.csv", PatientRow),
         pictures=read_pictures(directory / "predictions.npz"),
@@ -76,7 +85,8 @@ def read_summary(path: Path) -> Summary:
     """
     with _damage_reported(path):
         text = path.read_bytes()
-    return records.parse(Summary, text, f"{path}: {_DAMAGED}", _MEND)
+    mend = f"{_MEND}: --mode={_part(path)}"
+    return records.parse(Summary, text, f"{path}: {_DAMAGED}", mend)
 
 
 def read_pictures(path: Path) -> Pictures:
@@ -186,8 +196,8 @@ def _nested(kind: type, cells: Mapping[str, str | None], prefix: str = "") -> di
 def _damage_reported(path: Path) -> Iterator[None]:
     if not path.is_file():
         raise InputError(
-            f"{path}: no such file; finish that run first (--mode=all, or evaluate;"
-            " of a method without training --mode=baselines)"
+            f"{path}: no such file; finish that run first (--mode=all, or"
+            f" {_part(path)})"
         )
     try:
         yield
@@ -200,4 +210,9 @@ def _damage_reported(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, what: str) -> str:
-    return f"{path}: {_DAMAGED} ({what}); {_MEND}"
+    return f"{path}: {_DAMAGED} ({what}); {_MEND}: --mode={_part(path)}"
+
+
+def _part(path: Path) -> str:
+    """Returns the part of a job that makes a file of results."""
+    return "baselines" if "baselines" in path.parts[-4:-2] else "evaluate"

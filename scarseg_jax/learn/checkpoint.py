@@ -6,6 +6,7 @@ restores flipped bits without complaint.
 """
 
 import dataclasses
+import glob
 import json
 import logging
 import shutil
@@ -21,7 +22,6 @@ from scarseg_jax.errors import InputError
 
 Record = TypeVar("Record")
 _log = logging.getLogger(__name__)
-_SUMS = "sha256.json"
 _PARTIAL = ".partial"
 
 
@@ -35,14 +35,18 @@ def save(directory: Path, tree: Any, record: Any) -> None:
     """
     directory = directory.absolute()
     partial = directory.with_name(directory.name + _PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
+    _clear(directory)
     partial.parent.mkdir(parents=True, exist_ok=True)
     arrays = jax.tree.map(np.asarray, tree)
     metadata = dataclasses.asdict(record)
-    ocp.save(str(partial), arrays, custom_metadata=metadata)
-    (partial / _SUMS).write_text(_sums(partial))
-    shutil.rmtree(directory, ignore_errors=True)
-    partial.replace(directory)
+    try:
+        ocp.save(str(partial), arrays, custom_metadata=metadata)
+        files.write_sums(partial)
+        shutil.rmtree(directory, ignore_errors=True)
+        files.put(partial, directory)
+    except BaseException:
+        _clear(directory)  # a full disk needs the room
+        raise
 
 
 def load(directory: Path, kind: type[Record], target: Any = None) -> tuple[Any, Record]:
@@ -58,15 +62,15 @@ def load(directory: Path, kind: type[Record], target: Any = None) -> tuple[Any, 
       InputError: If there is no checkpoint, it is damaged or of another kind.
     """
     directory = directory.absolute()
-    if not (directory / _SUMS).is_file():
+    if not (directory / files.SUMS).is_file():
         raise InputError(
             f"{directory}: no checkpoint here; expected the folder that a finished"
             " training left, WORKDIR/checkpoint"
         )
-    if (directory / _SUMS).read_text() != _sums(directory):
+    if file := files.changed(directory):
         raise InputError(
-            f"{directory}: the checkpoint is damaged (a file's SHA-256 differs); copy"
-            " it anew or train again"
+            f"{directory}: the checkpoint is damaged (the SHA-256 of {file.name}"
+            " differs); copy it anew or train again"
         )
     if target is not None:
         target = jax.tree.map(np.asarray, target)
@@ -117,14 +121,14 @@ def prune(directory: Path, keep: int) -> None:
 
 def _complete(directory: Path) -> list[Path]:
     # Orbax, killed while it writes X.partial, leaves that name and an ending of its own.
-    return [p for p in files.visible(directory.glob("*")) if _PARTIAL not in p.name]
+    return [
+        path
+        for path in files.visible(directory.glob("*"))
+        if path.is_dir() and _PARTIAL not in path.name
+    ]
 
 
-def _sums(directory: Path) -> str:
-    """Returns the SHA-256 of each of a checkpoint's files, as JSON."""
-    sums = {
-        str(path.relative_to(directory)): files.sha256(path)
-        for path in files.visible(directory.rglob("*"))
-        if path.is_file() and path.name != _SUMS
-    }
-    return json.dumps(sums, indent=1)
+def _clear(directory: Path) -> None:
+    """Deletes what saving a checkpoint has left behind that came to no end."""
+    for path in directory.parent.glob(f"{glob.escape(directory.name)}{_PARTIAL}*"):
+        shutil.rmtree(path)

@@ -1,26 +1,26 @@
 """Trains all members: epochs, progress, saved states and resuming."""
 
-import ctypes
 import dataclasses
 import hashlib
 import logging
-import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from scarseg_jax import signals
-from scarseg_jax.errors import InputError, Stopped
+from scarseg_jax.errors import Diverged, InputError, Stopped
 from scarseg_jax.learn import checkpoint, ensemble, train
 from scarseg_jax.learn.enet import ENet
+from scarseg_jax.learn.machine import this_machine
+from scarseg_jax.learn.programs import initial_state, make_epoch
 from scarseg_jax.learn.recipe import Recipe
-from scarseg_jax.prepare.folds import Fold, epoch_table, padded, steps_per_epoch
-from scarseg_jax.run import EpochRecord, Member
+from scarseg_jax.prepare.folds import Fold, steps_per_epoch
+from scarseg_jax.run import Divergence, EpochRecord, Machine, Member
 
 _log = logging.getLogger(__name__)
 _SAVING_SHARE = 0.02  # of the time: states are saved no more often than this allows
@@ -30,11 +30,14 @@ class Fitted(NamedTuple):
     """What training gives.
 
     Attributes:
-      variables: Each member's best, with a leading member axis, NumPy arrays.
-      best_epoch: Of each member, from 1.
-      best_dice: Of each member in that epoch, on the slices that chose it.
-      history: One record for each member and epoch.
+      variables: Each sound member's best, with a leading member axis, NumPy arrays.
+      best_epoch: Of each of these, from 1.
+      best_dice: Of each of these in that epoch, on the slices that chose it.
+      history: One record for each member and epoch; a member's end where it diverged.
       seconds: Spent training, over all the times it was taken up.
+      members: The sound ones.
+      diverged: The others' ends.
+      machines: Where it was trained, one after the other.
     """
 
     variables: dict
@@ -42,6 +45,9 @@ class Fitted(NamedTuple):
     best_dice: tuple[float, ...]
     history: tuple[EpochRecord, ...]
     seconds: float
+    members: tuple[Member, ...]
+    diverged: tuple[Divergence, ...]
+    machines: tuple[Machine, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +60,8 @@ class StateRecord:
       history: Of the epochs so far.
       epochs: Their number.
       seconds: Spent on them.
+      machines: As in `Fitted`.
+      diverged: As in `Fitted`.
     """
 
     data_hash: str
@@ -61,6 +69,8 @@ class StateRecord:
     history: tuple[EpochRecord, ...]
     epochs: int
     seconds: float
+    machines: tuple[Machine, ...]
+    diverged: tuple[Divergence, ...] = ()
 
 
 def fit(
@@ -77,7 +87,7 @@ def fit(
     """Returns the trained members.
 
     Goes on from the newest state in the folder, and stops cleanly on SIGTERM or
-    SIGINT after the epoch under way.
+    SIGINT after the epoch under way. A member that diverges ends; the others go on.
 
     Args:
       directory: Where states are saved between epochs.
@@ -90,56 +100,95 @@ def fit(
       scar_classes: The classes of `data.labels` that are scar.
 
     Raises:
-      InputError: If the saved state belongs to other data, training diverges, or a
-        batch is larger than an epoch.
+      InputError: If the saved state belongs to other data, or a batch is larger than
+        a fold's epoch.
+      Diverged: If all members have.
       Stopped: After a signal.
     """
     steps = _longest_epoch(folds, recipe.batch_size)
     mesh = ensemble.member_mesh(len(members))
     unpack = train.make_unpack(model, data.image[:1])
-    run_epoch = _make_epoch(
-        model, recipe, unpack, mesh, data, folds, members, steps, scar_classes
+    state = initial_state(model, recipe, mesh, data.image[:1], members)
+    start = StateRecord(data_hash, _digest(folds), (), 0, 0.0, (this_machine(),))
+    state, record = _resumed(directory, state, start, mesh, len(members))
+    if record.epochs < recipe.epochs and len(record.diverged) < len(members):
+        _log.info(
+            "training %d networks, %d epochs of up to %d steps",
+            *(len(members), recipe.epochs, steps),
+        )
+        run_epoch = make_epoch(
+            *(model, recipe, unpack, mesh, data, folds, members, steps, scar_classes),
+            state,
+        )
+        state, record = _train(
+            directory, run_epoch, state, record, members=members, epochs=recipe.epochs
+        )
+    ended = {end.member for end in record.diverged}
+    sound = [i for i, member in enumerate(members) if member not in ended]
+    if not sound:
+        raise Diverged(
+            f"no network is left: {summary_of(record.diverged)}; train in a new --workdir"
+            " with a lower train.learning_rate"
+        )
+    state = ensemble.take_members(state, len(members))
+    return Fitted(
+        variables=_stacked(state.best_weights, unpack, sound),
+        best_epoch=tuple(state.best_epoch[sound].tolist()),
+        best_dice=tuple(state.best_dice[sound].tolist()),
+        history=record.history,
+        seconds=record.seconds,
+        members=tuple(members[i] for i in sound),
+        diverged=record.diverged,
+        machines=record.machines,
     )
-    state = _initial_state(model, recipe, mesh, data.image[:1], members)
-    start = StateRecord(data_hash, _digest(folds), (), 0, 0.0)
-    state, start = _resumed(directory, state, start, mesh, len(members))
-    if start.epochs:
-        _log.info("going on after epoch %d of %d", start.epochs, recipe.epochs)
-    _log.info(
-        "training %d networks, %d epochs of up to %d steps; compiling comes first",
-        *(len(members), recipe.epochs, steps),
-    )
-    record, begun = start, time.monotonic()
+
+
+def _train(
+    directory: Path,
+    run_epoch: Callable,
+    state: train.State,
+    record: StateRecord,
+    *,
+    members: Sequence[Member],
+    epochs: int,
+) -> tuple[train.State, StateRecord]:
+    """Returns the state after the last epoch, or that in which no member was left."""
+    start, begun = record, time.monotonic()
     last_save, saving = begun, 0.0
     with signals.deferred() as received:
-        for epoch in range(start.epochs, recipe.epochs):
+        for epoch in range(start.epochs, epochs):
             state, metrics = run_epoch(state, epoch)
-            latest = _records(metrics, members, epoch)
-            _check_losses(latest)
+            latest, ends = _records(metrics, members, epoch, record.diverged)
             now = time.monotonic()
             record = dataclasses.replace(
                 record,
                 history=(*record.history, *latest),
                 epochs=epoch + 1,
                 seconds=start.seconds + now - begun,
+                diverged=(*record.diverged, *ends),
             )
-            left = (now - begun) / (epoch + 1 - start.epochs)
-            _log_progress(latest, recipe.epochs, left * (recipe.epochs - epoch - 1))
+            for end in ends:
+                _log.warning("%s; the other networks go on", end)
+            left = (now - begun) / (epoch + 1 - start.epochs) * (epochs - epoch - 1)
+            _log_progress(latest, epoch + 1, epochs, left)
+            last = epoch + 1 == epochs or not latest
             due = (now - last_save) * _SAVING_SHARE > saving
-            if due or received or epoch + 1 == recipe.epochs:
+            if due or received or last:
                 _save(directory, ensemble.take_members(state, len(members)), record)
                 last_save = time.monotonic()
                 saving = last_save - now
             if received:
                 raise Stopped(received[0])
-    state = ensemble.take_members(state, len(members))
-    return Fitted(
-        variables=_stacked(state.best_weights, unpack, len(members)),
-        best_epoch=tuple(state.best_epoch.tolist()),
-        best_dice=tuple(state.best_dice.tolist()),
-        history=record.history,
-        seconds=record.seconds,
-    )
+            if last:
+                break
+    return state, record
+
+
+def summary_of(diverged: Sequence[Divergence]) -> str:
+    """Returns which networks diverged, the first few by name."""
+    named = "; ".join(map(str, diverged[:5]))
+    more = len(diverged) - 5
+    return f"{named}; and {more} more" if more > 0 else named
 
 
 def _save(directory: Path, state: train.State, record: StateRecord) -> None:
@@ -151,97 +200,12 @@ def _save(directory: Path, state: train.State, record: StateRecord) -> None:
 def _longest_epoch(folds: Sequence[Fold], batch_size: int) -> int:
     """Returns the steps of the longest fold's epoch."""
     steps = [steps_per_epoch(fold.train, batch_size=batch_size) for fold in folds]
-    if not max(steps):
+    if 0 in steps:
         raise InputError(
-            f"train.batch_size is {batch_size}, more than an epoch's images; lower it"
+            f"train.batch_size is {batch_size}, more than an epoch's images in fold"
+            f" {steps.index(0)}, which would not train at all; lower it"
         )
     return max(steps)
-
-
-def _make_epoch(
-    model, recipe, unpack, mesh, data, folds, members, steps, scar_classes
-) -> Callable:
-    """Returns (state, epoch) -> (state, metrics): all members train, and are judged."""
-    optimizer = train.make_optimizer(recipe.weight_decay)
-    step = train.make_train_step(model, optimizer, unpack, recipe.class_weights)
-    schedule = train.make_schedule(recipe.learning_rate, recipe.decay)
-
-    def predict(weights, images):
-        frozen, variables = model.freeze(unpack(weights))
-        return train.predict(frozen, variables, images, ensemble.PREDICT_BATCH)
-
-    # Two programs, so that training need not wait until judging is compiled too.
-    train_all = _compiled_once(
-        train.make_train_epoch(step, schedule), mesh, shared=(False, False, True, True)
-    )
-    judge_all = _compiled_once(
-        train.make_judge_epoch(predict, recipe.selection, scar_classes),
-        mesh,
-        shared=(False, False, False, True, True),
-    )
-    shared = ensemble.put_shared(data, mesh)
-    own = [folds[member.fold] for member in members]
-    watched = [
-        ensemble.put_members(padded(slices), mesh)
-        for slices in ([f.validation for f in own], [f.test for f in own])
-    ]
-
-    def run_epoch(state: train.State, epoch: int):
-        tables = [
-            epoch_table(
-                fold.train,
-                batch_size=recipe.batch_size,
-                steps=steps,
-                seed=(member.seed, member.fold, epoch),
-            )
-            for fold, member in zip(own, members, strict=True)
-        ]
-        table, number = (
-            ensemble.put_members(np.stack(tables), mesh),
-            np.float32(epoch),
-        )
-        state, trained = train_all(state, table, number, shared)
-        state, judged = judge_all(state, *watched, number, shared)
-        return state, jax.device_get(trained | judged)
-
-    return run_epoch
-
-
-def _compiled_once(function: Callable, mesh: Mesh, *, shared) -> Callable:
-    """Returns a function of all members, whose state comes first, compiled when called.
-
-    What compiling took is given back: glibc would keep a gigabyte to itself.
-    """
-    mapped = ensemble.map_members(function, mesh, shared=shared, donate=True)
-    program: list[Any] = []
-
-    def call(*inputs):
-        if not program:
-            program.append(mapped.lower(*inputs).compile())
-            if platform.libc_ver()[0] == "glibc":
-                ctypes.CDLL(None).malloc_trim(0)
-        return program[0](*inputs)
-
-    return call
-
-
-def _initial_state(
-    model: ENet, recipe: Recipe, mesh: Mesh, image, members: Sequence[Member]
-) -> train.State:
-    optimizer = train.make_optimizer(recipe.weight_decay)
-    keys = [
-        jax.random.key_data(jax.random.fold_in(jax.random.key(m.seed), m.fold))
-        for m in members
-    ]
-
-    def init(key, image):
-        wrapped = jax.random.wrap_key_data(key)
-        return train.init_state(model, optimizer, image, wrapped)
-
-    init = ensemble.map_members(init, mesh, shared=(False, True))
-    return init(
-        ensemble.put_members(np.stack(keys), mesh), ensemble.put_shared(image, mesh)
-    )
 
 
 def _resumed(
@@ -258,11 +222,34 @@ def _resumed(
             f"{directory}: this run was trained on other data or another split of"
             " them; choose another --workdir"
         )
+    _log.info("going on after epoch %d", record.epochs)
+    if record.machines[-1:] != start.machines:
+        _log.warning(
+            "going on with %s, after %s: the same bits as without a break are not to be"
+            " expected",
+            *(*start.machines, *record.machines[-1:]),
+        )
+        machines = (*record.machines, *start.machines)
+        record = dataclasses.replace(record, machines=machines)
     return ensemble.put_members(tree, mesh), record
 
 
-def _records(metrics: dict, members: Sequence[Member], epoch: int) -> list[EpochRecord]:
-    return [
+def _records(
+    metrics: dict,
+    members: Sequence[Member],
+    epoch: int,
+    before: Sequence[Divergence],
+) -> tuple[list[EpochRecord], list[Divergence]]:
+    """Returns the records of members that are sound, and the ends of those that were."""
+    ended = {end.member for end in before}
+    steps = dict(zip(members, metrics["diverged"].tolist(), strict=False))
+    ends = [
+        Divergence(member, epoch + 1, step)
+        for member, step in steps.items()
+        if step and member not in ended
+    ]
+    ended |= {end.member for end in ends}
+    records = [
         EpochRecord(
             fold=member.fold,
             seed=member.seed,
@@ -274,12 +261,14 @@ def _records(metrics: dict, members: Sequence[Member], epoch: int) -> list[Epoch
             test_dsc=float(metrics["test_dice"][i]),
         )
         for i, member in enumerate(members)
+        if member not in ended
     ]
+    return records, ends
 
 
-def _stacked(weights: train.Weights, unpack: Callable, members: int) -> dict:
-    """Returns the variables of all members, a leading member axis, NumPy arrays."""
-    trees = [unpack(jax.tree.map(lambda a, i=i: a[i], weights)) for i in range(members)]
+def _stacked(weights: train.Weights, unpack: Callable, which: Sequence[int]) -> dict:
+    """Returns the variables of some members, a leading member axis, NumPy arrays."""
+    trees = [unpack(jax.tree.map(lambda a, i=i: a[i], weights)) for i in which]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
@@ -290,21 +279,16 @@ def _digest(folds: Sequence[Fold]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_losses(records: Sequence[EpochRecord]) -> None:
-    for record in records:
-        if not np.isfinite(record.loss):
-            raise InputError(
-                f"fold {record.fold}, seed {record.seed}: the loss is {record.loss} in"
-                f" epoch {record.epoch}; train in a new --workdir with a lower"
-                " train.learning_rate"
-            )
-
-
-def _log_progress(records: Sequence[EpochRecord], epochs: int, left_s: float) -> None:
+def _log_progress(
+    records: Sequence[EpochRecord], epoch: int, epochs: int, left_s: float
+) -> None:
+    if not records:
+        return
     dice = [100 * record.validation_dsc for record in records]
     _log.info(
-        "epoch %d/%d: loss %.4f, validation DSC %.1f %% (%.1f to %.1f), %s left",
-        records[0].epoch,
+        "epoch %d/%d: loss %.4f, validation DSC %.1f %% (%.1f to %.1f), training ends in"
+        " %s",
+        epoch,
         epochs,
         np.mean([record.loss for record in records]),
         np.mean(dice),

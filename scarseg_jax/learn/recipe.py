@@ -1,6 +1,7 @@
 """How every network is trained."""
 
 import dataclasses
+import math
 
 from scarseg_jax.errors import InputError
 
@@ -40,15 +41,16 @@ class Recipe:
                 f" {', '.join(SELECTIONS)}"
             )
         for name in ("epochs", "batch_size", "learning_rate", "decay"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(
                     f"train.{name} is {getattr(self, name)}; expected a positive number"
                 )
-        if not self.weight_decay >= 0:
+        if not 0 <= self.weight_decay < math.inf:
             raise InputError(
                 f"train.weight_decay is {self.weight_decay}; expected 0 or more"
             )
-        if len(self.class_weights) < 2 or not min(self.class_weights) > 0:
+        sound = all(0 < weight < math.inf for weight in self.class_weights)
+        if len(self.class_weights) < 2 or not sound:
             raise InputError(
                 f"train.class_weights is {self.class_weights}; expected a positive"
                 " number for the background and for each other class"

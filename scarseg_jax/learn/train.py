@@ -310,7 +310,8 @@ def make_train_epoch(train_step, schedule: optax.Schedule):
     """Returns (state, table, epoch, data) -> (state, metrics), one pass of training.
 
     The (steps, B) table holds the batches' codes; rows of -1 are skipped. `epoch`
-    counts from 0.
+    counts from 0. Of the metrics, `diverged` is the step, from 1, whose loss was the
+    first that is NaN or infinite, the last one if only the state has such; else 0.
 
     Args:
       train_step: From `make_train_step`.
@@ -331,10 +332,21 @@ def make_train_epoch(train_step, schedule: optax.Schedule):
 
         rows = (jnp.arange(len(table)), table)
         state, losses = jax.lax.scan(body, state, rows)
-        metrics = {"learning_rate": schedule(epoch), "loss": jnp.sum(losses) / steps}
+        metrics = {
+            "learning_rate": schedule(epoch),
+            "loss": jnp.sum(losses) / steps,
+            "diverged": _first_not_finite(losses, state, steps),
+        }
         return state, metrics
 
     return train_epoch
+
+
+def _first_not_finite(losses: jax.Array, state: Any, steps: jax.Array) -> jax.Array:
+    sound = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]
+    bad = ~jnp.isfinite(losses)
+    at_end = jnp.where(jnp.all(jnp.stack(sound)), 0, steps)
+    return jnp.where(bad.any(), bad.argmax() + 1, at_end).astype(jnp.int32)
 
 
 def make_judge_epoch(predict, selection: str, scar_classes: tuple[int, ...] = (1,)):
@@ -343,8 +355,7 @@ def make_judge_epoch(predict, selection: str, scar_classes: tuple[int, ...] = (1
     It predicts the (V,) validation and (T,) test slices, entries of -1 being skipped,
     and keeps the best weights. As in evaluation, nothing is called scar but where
     `data.inside` allows it. The Dice of the test slices is recorded beside, to tell how
-    much a choice by it would flatter. A function of its own, so that training need not
-    wait until this is compiled too.
+    much a choice by it would flatter.
 
     Args:
       predict: (weights, images) to `probabilities`.

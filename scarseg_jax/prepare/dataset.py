@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from scarseg_jax import files, records
-from scarseg_jax.errors import InputError
+from scarseg_jax.errors import InputError, InputErrors
 from scarseg_jax.judge.consensus import PatientReaders, settle
 from scarseg_jax.prepare import crop, likeness
 from scarseg_jax.prepare.cut import PREPARATION, cut
@@ -83,7 +83,7 @@ def prepare(
         patient has scar, or the data set is damaged.
     """
     data_hash = _hash(source, protocol, consensus)
-    if not (directory / data_hash / _HOME).is_dir():
+    if not (directory / data_hash / files.SUMS).is_file():
         rows, readers = _rows(source, protocol, consensus, force, progress)
         for old in directory.glob("*/lge_slices"):  # also what a killed build left
             shutil.rmtree(old.parent)
@@ -94,8 +94,13 @@ def prepare(
             data_dir=directory / data_hash,
             file_format="array_record",
         )
-        with contextlib.redirect_stdout(io.StringIO()):  # talk of downloads
-            builder.download_and_prepare()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # talk of downloads
+                builder.download_and_prepare()
+            files.write_sums(directory / data_hash)
+        except BaseException:
+            shutil.rmtree(directory / data_hash, ignore_errors=True)
+            raise
     return load(directory)
 
 
@@ -105,10 +110,15 @@ def load(directory: Path) -> DataSet:
     Raises:
       InputError: If there is none, or it is damaged.
     """
-    homes = list(directory.glob(f"*/{_HOME}"))
-    if not homes:
+    sums = next(directory.glob(f"*/{files.SUMS}"), None)
+    if sums is None:
         raise InputError(f"{directory}: nothing prepared here; run --mode=prepare")
-    home = homes[0]
+    home = sums.parent / _HOME
+    if file := files.changed(sums.parent):
+        raise InputError(
+            f"{file}: the prepared data are damaged (its SHA-256 differs); delete"
+            f" {sums.parent} and run again"
+        )
     try:
         builder: Any = tfds.builder_from_directory(home)
         rows = list(builder.as_data_source(split=_SPLIT))
@@ -117,10 +127,9 @@ def load(directory: Path) -> DataSet:
             dict[str, PatientReaders], kept, "the readers", "prepare again"
         )
     except Exception as error:  # ArrayRecord and TFDS raise many kinds
-        file = next(home.glob("*array_record*"), home)
         raise InputError(
-            f"{file}: the prepared data are damaged ({' '.join(str(error).split())});"
-            f" delete {home.parents[1]} and run again"
+            f"{home}: the prepared data cannot be read ({error}); delete {sums.parent}"
+            " and run again"
         ) from error
     columns = {
         field.name: np.stack([row[field.name] for row in rows])
@@ -202,7 +211,8 @@ def _rows(
     rows: list[dict] = []
     readers: dict[str, PatientReaders] = {}
     seen: dict[str, str] = {}
-    for done, patient in enumerate(source.patients, start=1):
+
+    def add(patient: str) -> None:
         study = source.read(patient)
         if study.readers:
             study, readers[patient] = settle(study, consensus)
@@ -214,14 +224,39 @@ def _rows(
                 f" --config.data.leave_out={patient}"
             )
         seen[patient] = likeness.fingerprint(study.image)
-        rows += _study_rows(study, cut(study, protocol=protocol))
-        progress(done, len(source.patients))
+        rows.extend(_study_rows(study, cut(study, protocol=protocol)))
+
+    for_each(source.patients, add, progress)
     if not any(row["scar"].any() for row in rows):
         raise InputError(
             f"none of the {len(source.patients)} patients has scar; expected contours"
             " with scar in some: check the label files"
         )
     return rows, readers
+
+
+def for_each(
+    patients: Sequence[str],
+    do: Callable[[str], None],
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> None:
+    """Does something for each patient; what is wrong with any is said at the end.
+
+    Raises:
+      InputError: If there was; with a line for each such patient.
+    """
+    wrong: list[InputError] = []
+    for done, patient in enumerate(patients, start=1):
+        try:
+            do(patient)
+        except InputError as error:
+            wrong.append(error)
+        progress(done, len(patients))
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        what = f"{len(wrong)} of {len(patients)} patients cannot be used:"
+        raise InputErrors(what, [str(error) for error in wrong])
 
 
 def _study_rows(study: Study, slices: Slices) -> list[dict]:
@@ -292,11 +327,12 @@ def _hash(source: Source, protocol: int, consensus: str) -> str:
         "slice_axis": source.slice_axis,
     }
     total = hashlib.sha256(json.dumps(settings).encode())
-    for patient in source.patients:
+
+    def add(patient: str) -> None:
         if source.files is not None:
             sums = [(file.name, _file_sum(file)) for file in source.files(patient)]
             total.update(json.dumps([patient, sums]).encode())
-            continue
+            return
         study = source.read(patient)
         image = hashlib.sha256(study.image.tobytes()).digest()
         total.update(json.dumps([patient, study.spacing_mm]).encode() + image)
@@ -304,6 +340,8 @@ def _hash(source: Source, protocol: int, consensus: str) -> str:
         for name, mask in {**study.masks, **study.readers}.items():
             packed = b"none" if mask is None else np.packbits(mask).tobytes()
             total.update(name.encode() + packed)
+
+    for_each(source.patients, add)
     return total.hexdigest()
 
 

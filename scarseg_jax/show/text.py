@@ -62,8 +62,8 @@ def _dice(summary: Summary) -> list[str]:
     dice = summary.native.dice_3d_mean
     if dice.mean is None:
         return []
-    deviation = "" if dice.sd is None else f" ± {dice.sd:.3f}"
-    lines = [f"  3-D Dice: {dice.mean:.3f}{deviation} ({dice.n} patients with scar)"]
+    deviation = "" if dice.sd is None else f"SD {dice.sd:.3f}, "
+    lines = [f"  3-D Dice: {dice.mean:.3f} ({deviation}{dice.n} patients with scar)"]
     spread = summary.seed_spread
     if "dsc" in spread and "dice_3d" in spread:
         dsc, dice_3d = spread["dsc"], spread["dice_3d"]

@@ -35,7 +35,10 @@ def write_mask(path: Path, mask: np.ndarray, geometry: Geometry) -> None:
     try:
         with files.replaced(path, suffix) as partial:
             image.to_filename(partial)
-    except OSError as error:
+    except (
+        *(FileNotFoundError, PermissionError),
+        *(IsADirectoryError, NotADirectoryError),
+    ) as error:
         raise InputError(
             f"{path}: cannot write ({error.strerror}); choose a folder that exists and"
             " that you may write to"
