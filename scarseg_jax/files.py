@@ -47,7 +47,8 @@ def replaced(path: Path, suffix: str = ".partial") -> Iterator[Path]:
         yield partial
         put(partial, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk has no name for it
+        if error.errno:  # a full disk gives no name
+            error.filename = error.filename or str(path)
         raise
     finally:
         partial.unlink(missing_ok=True)

@@ -260,6 +260,53 @@ def test_damaged_data_are_refused_by_name(tmp_path, studies, damage):
     assert "lge_slices" in str(caught.value)
 
 
+def test_a_bit_anywhere_in_the_data_is_refused(tmp_path, studies):
+    prepare(tmp_path, studies)
+    kept = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert "dataset_info.json" in {p.name for p in kept}
+    for path in kept:
+        content = path.read_bytes()
+        path.write_bytes(bytes([*content[:-9], content[-9] ^ 1, *content[-8:]]))
+        with pytest.raises(InputError, match=r"damaged .*delete .* and run again"):
+            dataset.load(tmp_path)
+        path.write_bytes(content)
+    dataset.load(tmp_path)
+
+
+def test_a_build_that_fails_leaves_nothing_behind(tmp_path, studies, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dataset.LgeSlices, "download_and_prepare", full)
+        with pytest.raises(OSError, match="No space"):
+            prepare(tmp_path, studies)
+    assert not list(tmp_path.iterdir())
+    assert len(prepare(tmp_path, studies).studies) == 3
+
+
+def test_all_that_is_wrong_with_patients_is_said_at_once(tmp_path, studies):
+    def read(patient):
+        if patient != "b":
+            raise InputError(f"patient {patient}: no good")
+        return studies[patient]
+
+    done = []
+    with pytest.raises(InputError) as caught:
+        dataset.prepare(
+            tmp_path,
+            Source(PATIENTS, read, lambda patient: []),
+            protocol=1,
+            progress=lambda *call: done.append(call),
+        )
+    assert str(caught.value).splitlines() == [
+        "2 of 3 patients cannot be used:",
+        "patient Åsa: no good",
+        "patient c: no good",
+    ]
+    assert done[-1] == (3, 3)
+
+
 def test_an_empty_folder_has_nothing_prepared(tmp_path):
     with pytest.raises(InputError, match="nothing prepared"):
         dataset.load(tmp_path)

@@ -4,24 +4,26 @@ import dataclasses
 import doctest
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from builders import CONFIGS, load, make_settings, write_nifti, write_study
 
 import scarseg_jax
 from scarseg_jax import compare, experiment, records
-from scarseg_jax.errors import InputError
+from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import tables
 from scarseg_jax.learn import checkpoint
 from scarseg_jax.prepare import dataset
 from scarseg_jax.prepare.folds import make_folds
 from scarseg_jax.readers import nifti, phantom
-from scarseg_jax.run import Decision, Member, RunRecord
+from scarseg_jax.run import Decision, Divergence, Member, RunRecord
 from scarseg_jax.segment import classical
 from scarseg_jax.segment.model import load_model
 from scarseg_jax.segment.pipeline import find_scar
@@ -103,6 +105,29 @@ def test_a_finished_run_is_not_trained_again(workdir, caplog, monkeypatch):
         run(workdir, settings())
     assert "training has finished before" in caplog.text
     assert (workdir / "results" / "slices.csv").read_text() == before
+
+
+def test_results_that_were_deleted_come_back_whole(workdir):
+    folder = workdir / "results"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert "history.csv" in before
+    shutil.rmtree(folder)
+    run(workdir, settings(), "evaluate")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_run_with_a_diverged_network_is_judged_by_nobody(workdir, tmp_path):
+    variables, record = checkpoint.load(workdir / "checkpoint", RunRecord)
+    ended = Divergence(Member(1, 0), 2, 17)
+    one = jax.tree.map(lambda leaf: leaf[:1], variables)
+    left = {"members": record.members[:1], "diverged": (ended,)}
+    shutil.copytree(workdir / "data", tmp_path / "data")
+    checkpoint.save(tmp_path / "checkpoint", one, dataclasses.replace(record, **left))
+    for mode in ("train", "evaluate", "all"):
+        with pytest.raises(Diverged, match=r"fold 1, seed 0: .* epoch 2, step 17; the"):
+            run(tmp_path, settings(), mode)
+    assert not (tmp_path / "results").exists()
+    assert [m.member for m in load_model(tmp_path).members] == [Member(0, 0)]
 
 
 def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
@@ -219,6 +244,36 @@ def test_a_mask_lies_on_the_inputs_grid_inside_the_myocardium(workdir, image):
     assert [trained.member for trained in one.members] == [Member(1, 0)]
 
 
+def test_a_mask_replaces_its_own_kind_alone_and_comes_with_its_json_or_not_at_all(
+    workdir, image, monkeypatch
+):
+    output = image.with_name("found.nii.gz")
+    beside = image.with_name("found.json")
+    beside.write_text('{"Modality": "MR"}')
+    with pytest.raises(InputError, match=r"found\.json is there and was not made by"):
+        predict(workdir, image, output)
+    assert beside.read_text() == '{"Modality": "MR"}'
+    beside.unlink()
+    output.write_bytes(b"a scanner's")
+    with pytest.raises(InputError, match=r"found\.nii\.gz is there and was not made"):
+        predict(workdir, image, output)
+    output.unlink()
+    before = sorted(image.parent.iterdir())
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nibabel.Nifti1Image.to_filename", full)
+        with pytest.raises(OSError, match="No space"):
+            predict(workdir, image, output)
+    assert sorted(image.parent.iterdir()) == before
+    predict(workdir, image, output)
+    predict(workdir, image, output)  # what is ours is replaced
+    with pytest.raises(InputError, match=r"by this program with a mask found\.n"):
+        predict(workdir, image, image.with_name("found.nii"))
+
+
 def test_what_is_judged_is_what_a_user_gets(workdir, tmp_path):
     """Through files, Orbax and the native grid, by the network that was judged."""
     found = tables.read(workdir)
@@ -321,6 +376,7 @@ def test_the_command_refuses_before_it_computes_and_writes_nothing(workdir, imag
         ({"myocardium": "absent.nii.gz"}, "absent.nii.gz: no such file"),
         ({"folds": "one"}, "--folds=one; expected whole numbers"),
         ({"input": ""}, "--input is missing"),
+        ({"input": image.parent}, "is a folder, with 2 of .nii or .nii.gz in it, such"),
     ):
         done = command("predict", **{**flags, **change})
         assert done.returncode == 2, done.stderr

@@ -1,4 +1,5 @@
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +94,62 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         raise AssertionError("there is no such folder")
     assert isinstance(raised.value.__cause__, OSError)
     assert raised.value.__cause__.errno == errno.ENOTDIR
+
+
+def test_sums_notice_every_change_and_nothing_else(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a", "in/b"):
+        (tmp_path / name).write_text(name)
+    assert files.changed(tmp_path) == tmp_path / "sha256.json"
+    files.write_sums(tmp_path)
+    assert files.changed(tmp_path) is None
+    (tmp_path / ".DS_Store").write_text("later")
+    (tmp_path / "c").write_text("later")
+    assert files.changed(tmp_path) is None
+    for name in ("a", "in/b"):
+        (tmp_path / name).write_text("other")
+        assert files.changed(tmp_path) == tmp_path / name
+        (tmp_path / name).unlink()
+        assert files.changed(tmp_path) == tmp_path / name
+        (tmp_path / name).write_text(name)
+    assert files.changed(tmp_path) is None
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_too(
+    tmp_path, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr("os.fsync", lambda handle: calls.append("fsync"))
+    replace = Path.replace
+
+    def noted(self, target):
+        calls.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr("pathlib.Path.replace", noted)
+    files.write_text(tmp_path / "kept.json", "new")
+    assert calls == ["fsync", "replace", "fsync"]
+    (tmp_path / "half" / "in").mkdir(parents=True)
+    (tmp_path / "half" / "in" / "file").write_text("x")
+    calls.clear()
+    files.put(tmp_path / "half", tmp_path / "whole")
+    assert calls == ["fsync"] * 3 + ["replace", "fsync"]
+
+
+def test_a_disk_that_fills_is_named_with_the_file(tmp_path):
+    def fill():
+        with files.replaced(tmp_path / "kept.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: .*kept\.json"):
+        fill()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):
+    def unlocked(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unlocked)
+    with files.claimed(tmp_path):
+        assert "cannot be locked (No locks available)" in caplog.text

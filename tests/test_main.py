@@ -6,9 +6,9 @@ import sys
 
 import pytest
 from absl.testing import flagsaver
-from builders import CONFIGS, make_settings
+from builders import CONFIGS, draw_study, make_settings, write_study
 
-from scarseg_jax import cli, main, records, terminal
+from scarseg_jax import cli, main, records, settings, terminal
 from scarseg_jax.errors import InputError
 from scarseg_jax.settings import Settings
 
@@ -110,6 +110,14 @@ def test_help_shows_the_job_and_its_flags(module):
         ({"folds.seed": -1}, "folds.seed is -1; expected 0 to 4294967295"),
         ({"data.phantom_patients": 2}, "data.phantom_patients is 2; expected 3"),
         ({"folds.k": 99}, "folds.k is 99; expected 0"),
+        ({"folds.seeds": "0,99999999999"}, "folds.seeds is 99999999999; expected 0 to"),
+        ({"folds.seeds": "a,b"}, "folds.seeds.0: Input should be a valid integer"),
+        ({"train.learning_rate": "inf"}, "train.learning_rate is inf; expected a"),
+        ({"train.weight_decay": "nan"}, "train.weight_decay is nan; expected 0 or"),
+        ({"train.class_weights": "(1.0, 1e999)"}, "class_weights is (1.0, inf); expec"),
+        ({"data.patients": "A,B"}, "data.patients names A, B; expected some of"),
+        ({"data.patients": "1,2"}, "data.patients names 1, 2; expected some of"),
+        ({"data.patients": "A,A"}, "data.patients names A twice"),
         (
             {"data.patients": "('phantom_001',)"},
             "leaving one out needs at least 3",
@@ -123,6 +131,76 @@ def test_a_bad_value_is_refused_before_anything_is_written(
     said = refused(command(PROTOCOL2, "--workdir=run", *flags), capsys)
     assert message in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_typo_has_no_escapes(command, capsys):
+    said = refused(command(PROTOCOL2, "--config.train.epoch=3"), capsys)
+    assert said == 'error: \'epoch\' Did you mean "epochs" instead of "epoch"?\n'
+
+
+def test_a_configuration_file_that_fails_is_one_line(command, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text("def get_config():\n    return 1 + 'a'\n")
+    said = refused(command("--config=mine.py", "--workdir=run"), capsys)
+    assert "unsupported operand type" in said
+    assert "Traceback" not in said
+
+
+def test_the_home_is_known_by_its_sign(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    flags = ["--workdir=~/run", "--mode=report"]
+    said = refused(command(PROTOCOL2, *flags), capsys)
+    assert f"{tmp_path}/home/run/results/summary.json: no such file" in said
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_run_goes_on_with_its_own_configuration(command, capsys, tmp_path):
+    given = make_settings(data__phantom_patients=7)
+    settings.write(given, tmp_path / "config.json")
+    assert settings.read(tmp_path / "config.json") == given
+    said = refused(command(f"--workdir={tmp_path}", "--mode=report"), capsys)
+    assert "results/summary.json: no such file" in said
+    flags = [PROTOCOL2, f"--workdir={tmp_path}", "--mode=report"]
+    said = refused(command(*flags), capsys)
+    assert "was 7, is 30" in said
+    assert "leave out --config to go on with that run's" in said
+
+
+def test_kept_settings_that_were_edited_are_refused(command, capsys, tmp_path):
+    path = tmp_path / "config.json"
+    settings.write(make_settings(data__phantom_patients=7), path)
+    path.write_text(path.read_text().replace(": 7", ": 8"))
+    said = refused(command(f"--workdir={tmp_path}", "--mode=report"), capsys)
+    assert "config.json: damaged, or of another version (its SHA-256 differs)" in said
+
+
+def test_one_path_however_it_is_written_is_one_run(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ways = ("data", "./data/", str(tmp_path / "data"), "~/data", "link")
+    assert {make_settings(data__path=way).data.path for way in ways} == {
+        str(tmp_path / "data")
+    }
+
+
+@pytest.mark.parametrize("names", [("b", "a"), ("b,a",), ("b, a,",)])
+def test_patients_may_come_in_one_string_and_in_any_order(names):
+    assert make_settings(data__patients=names).data.patients == ("a", "b")
+
+
+def test_names_that_cannot_be_shown_are_one_line(command, capsys, tmp_path):
+    folder = tmp_path / "images"
+    for name in ("a", "b", "p\udce9"):
+        write_study(folder, draw_study(name, slices=1))
+    flags = ["--config.data.source=folder", f"--config.data.path={folder}"]
+    said = refused(command(PROTOCOL2, "--workdir=run", *flags), capsys)
+    assert "the patient 'p\\udce9' has a name that is not UTF-8" in said
+    odd = tmp_path / "d\udce9"
+    folder.rename(odd)
+    flags[1] = f"--config.data.path={odd}"
+    said = refused(command(PROTOCOL2, "--workdir=run", *flags), capsys)
+    assert "is not UTF-8; rename the folder" in said
 
 
 def test_a_configuration_without_a_setting_is_refused(command, capsys, tmp_path):
