@@ -118,9 +118,9 @@ def test_a_few_wild_voxels_change_the_grey_levels_little(wild):
 
 
 def test_a_constant_image_is_black():
-    study = dataclasses.replace(plain_study("a", np.zeros((2, 64, 64), bool)))
-    study = dataclasses.replace(study, image=np.full_like(study.image, 7))
+    study = plain_study("a", np.zeros((2, 64, 64), bool))
     truth = truth_of([study])
+    study = dataclasses.replace(study, image=np.full_like(study.image, 7))
     called = {"a": np.zeros((1, 2, 64, 64), bool)}
     assert not native_pictures([study], truth.slices, called).image.any()
 
@@ -145,5 +145,4 @@ def test_without_a_myocardium_there_is_none_and_sides_are_marked_where_known():
     without = [dataclasses.replace(study, myocardium=None)]
     pictures = native_pictures(without, truth.slices, called)
     assert not pictures.myocardium.any()
-    marks = getattr(study.geometry, "orientation_marks", ("", "", "", ""))
-    np.testing.assert_array_equal(pictures.marks, [marks] * 2)
+    np.testing.assert_array_equal(pictures.marks, [("R", "L", "A", "P")] * 2)

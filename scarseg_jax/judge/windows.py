@@ -10,7 +10,6 @@ from scarseg_jax.study import Slices, Study
 
 # Of a patient's window, shown as black and white. Scar is among the brightest hundredth.
 SHOWN_PERCENTILES = (1, 99.8)
-_UNMARKED = ("", "", "", "")
 
 
 def native_pictures(
@@ -81,7 +80,7 @@ def _patient(
         "pixel_mm": study.spacing_mm[1:],
         "shown": (low, high),
         # Nothing is marked where the files do not say how the patient lay.
-        "marks": getattr(study.geometry, "orientation_marks", None) or _UNMARKED,
+        "marks": study.geometry.orientation_marks,
     }
     rows, columns = (size[a] - grey.shape[1 + a] for a in (0, 1))
     padding = ((0, 0), (0, rows), (0, columns))

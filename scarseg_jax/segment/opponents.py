@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from scarseg_jax.judge.summary import Answers
+from scarseg_jax.prepare.clean import clean
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold
 from scarseg_jax.run import Decision
@@ -44,7 +45,7 @@ def score(method: Callable[..., np.ndarray], data: DataSet) -> Scores:
         native={
             study.patient: classical.score(
                 method,
-                study.image,
+                clean(study.image),
                 np.asarray(study.myocardium),
                 np.tile(study.spacing_mm[1:], (len(study.image), 1)),
             )
