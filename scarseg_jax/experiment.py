@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +27,13 @@ from scarseg_jax.prepare import cut, dataset, likeness
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds, padded
 from scarseg_jax.readers.sources import Source, open_source
-from scarseg_jax.run import Decision, Member, RunRecord, TrainedMember
+from scarseg_jax.run import THRESHOLDS, Decision, Member, RunRecord, TrainedMember
 from scarseg_jax.segment import classical, decide, opponents, pipeline
 from scarseg_jax.segment.model import Model, load_model
 from scarseg_jax.settings import Folds, Settings
 from scarseg_jax.show import text
 from scarseg_jax.show.run_report import write_report
-from scarseg_jax.study import Slices
+from scarseg_jax.study import Study
 
 MODES = ("all", "prepare", "train", "evaluate", "baselines", "report")
 READING = ("all", "prepare")  # those that need the patients' files
@@ -243,6 +243,8 @@ def decide_when(
 ) -> list[Decision]:
     """Returns when each member calls scar, chosen on its validation patients.
 
+    On the images' own grids, where scar is called.
+
     Args:
       say: Returns (M, n, 64, 64) probabilities of (M, n) indices.
       data: The data set.
@@ -256,16 +258,42 @@ def decide_when(
         return [Decision(threshold)] * len(members)
     own = [folds[member.fold] for member in members]
     which = [f.test if selection == "oracle" else f.validation for f in own]
-    slices = data.slices
-    area_mm2 = slices.pixel_mm**2
-    return [
-        decide.choose(
-            _looked_at(answer[: len(indices)], slices, indices, protocol),
-            slices.scar[indices],
-            area_mm2[indices],
-        )
-        for answer, indices in zip(say(padded(which)), which, strict=True)
-    ]
+    decisions = []
+    for answer, indices in zip(say(padded(which)), which, strict=True):
+        dice = [
+            decide.slice_dice(
+                on_grid,
+                np.asarray(study.scar),
+                np.full(len(on_grid), study.geometry.pixel_mm2),
+                THRESHOLDS,
+            )
+            for study, on_grid in _on_studies(answer, indices, data, protocol)
+        ]
+        decisions.append(decide.best(np.concatenate(dice), THRESHOLDS))
+    return decisions
+
+
+def _on_studies(
+    answer: np.ndarray, which: np.ndarray, data: DataSet, protocol: int
+) -> Iterator[tuple[Study, np.ndarray]]:
+    """Yields the studies that slices are of, with probabilities on their own grids.
+
+    Args:
+      answer: (n or more, 64, 64) probabilities.
+      which: (n,) indices of the slices, all of a patient's.
+      data: The data set.
+      protocol: 1 or 2.
+    """
+    slices = data.slices.take(which)
+    for study in data.studies:
+        own = np.flatnonzero(slices.patient == study.patient)
+        if own.size:
+            yield (
+                study,
+                pipeline.on_native_grid(
+                    answer[own], slices.take(own), study, protocol=protocol
+                ),
+            )
 
 
 def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
@@ -330,19 +358,14 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
     for trained, test, answer in zip(model.members, tests, said, strict=True):
         seed = seeds.index(trained.member.seed)
         fold[test] = trained.member.fold
-        answer = answer[: len(test)]
-        for study in data.studies:
-            own = slices.patient[test] == study.patient
-            if not own.any():
-                continue
-            on_grid = pipeline.on_native_grid(
-                answer[own], slices.take(test[own]), study, protocol=protocol
-            )
+        for study, on_grid in _on_studies(answer, test, data, protocol):
             native[study.patient][seed] = on_grid
             native_called[study.patient][seed] = pipeline.call_scar(
                 on_grid, study, trained.decision
             )
-        probability[seed, test] = _looked_at(answer, slices, test, protocol)
+        probability[seed, test] = answer[: len(test)]
+        if protocol == 2:  # nothing outside the myocardium was looked at
+            probability[seed, test] *= slices.myocardium[test]
         called[seed, test] = decide.call_scar(
             probability[seed, test], slices.pixel_mm[test] ** 2, trained.decision
         )
@@ -446,10 +469,3 @@ def _check_sound(workdir: Path, record: RunRecord) -> None:
             f" in {workdir / 'checkpoint'}, but a run is judged whole or not at all:"
             " train in a new --workdir with a lower train.learning_rate"
         )
-
-
-def _looked_at(
-    answer: np.ndarray, slices: Slices, which: np.ndarray, protocol: int
-) -> np.ndarray:
-    """Returns (n, 64, 64) probabilities, in Protocol 2 of the myocardium alone."""
-    return answer * slices.myocardium[which] if protocol == 2 else answer

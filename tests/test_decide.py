@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 
-from scarseg_jax.run import Decision
+from scarseg_jax.run import THRESHOLDS, Decision
 from scarseg_jax.segment.decide import (
     AREAS_MM2,
     best,
     call_scar,
-    choose,
     mean,
     slice_dice,
     without_small,
@@ -49,6 +48,10 @@ def test_the_input_stays_as_it_was():
     mask = blobs()
     without_small(mask, [5])
     np.testing.assert_array_equal(mask, blobs())
+
+
+def choose(probability, scar, pixel_mm2):
+    return best(slice_dice(probability, scar, pixel_mm2, THRESHOLDS), THRESHOLDS)
 
 
 def test_choosing_finds_the_threshold_and_the_area_that_separate():

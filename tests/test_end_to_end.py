@@ -144,10 +144,10 @@ def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
     members = [trained.member for trained in model.members]
     assert members == [Member(0, 0), Member(1, 0)]
 
-    def decisions(scar):
+    def decisions(studies):
         return experiment.decide_when(
             lambda which: model.scar_probability(slices, which),
-            dataclasses.replace(data, slices=dataclasses.replace(slices, scar=scar)),
+            dataclasses.replace(data, studies=studies),
             folds,
             members,
             protocol=2,
@@ -156,12 +156,17 @@ def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
         )
 
     kept = [trained.decision for trained in model.members]
-    assert decisions(slices.scar) == kept
+    assert decisions(data.studies) == kept
     for number, fold in enumerate(folds):
         for side, same in ((fold.test, True), (fold.validation, False)):
-            scar = slices.scar.copy()
-            scar[side] = slices.myocardium[side] & ~scar[side]
-            assert (decisions(scar)[number] == kept[number]) is same
+            names = set(slices.patient[side])
+            other = tuple(
+                dataclasses.replace(study, scar=study.myocardium & ~study.scar)
+                if study.patient in names
+                else study
+                for study in data.studies
+            )
+            assert (decisions(other)[number] == kept[number]) is same
 
 
 def test_methods_without_training_join_the_run_in_compare_and_report(workdir, capsys):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from scarseg_jax.run import THRESHOLDS, Decision
+from scarseg_jax.run import Decision
 
-# Of the areas `choose` chooses from, in a slice.
+# Of the areas from which `best` takes one, in a slice.
 AREAS_MM2 = (0.0, 25.0, 50.0, 75.0, 100.0, 150.0)
 _AS_GOOD = 0.02  # of mean Dice: less is no difference on a few patients
 _TOUCHING = np.ones((3, 3), bool)  # pixels at a corner belong together
@@ -42,19 +42,6 @@ def without_small(mask: np.ndarray, least_px: Sequence[float] | np.ndarray):
             size = np.bincount(labels.ravel())
             slice_ &= size[labels] >= least
     return kept
-
-
-def choose(
-    probability: np.ndarray, scar: np.ndarray, pixel_mm2: np.ndarray
-) -> Decision:
-    """Returns the `best` decision of `THRESHOLDS`.
-
-    Args:
-      probability: (n, H, W) of validation slices.
-      scar: (n, H, W) bool truth.
-      pixel_mm2: (n,) area of each slice's pixels.
-    """
-    return best(slice_dice(probability, scar, pixel_mm2, THRESHOLDS), THRESHOLDS)
 
 
 def best(dice: np.ndarray, thresholds: Sequence[float]) -> Decision:
