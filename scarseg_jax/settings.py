@@ -147,15 +147,17 @@ def _absolute(data: dict[str, Any]) -> dict[str, Any]:
 
 def _named(data: dict[str, Any]) -> dict[str, Any]:
     """Returns the patients' names, which may come as A,B or as numbers, in order."""
-    names = data.get("patients")
-    if isinstance(names, str):
-        names = (names,)
-    if not isinstance(names, list | tuple):
-        return {}
-    if not all(isinstance(name, str | int) for name in names):
-        return {}
-    each = [own.strip() for name in names for own in str(name).split(",")]
-    return {"patients": sorted(name for name in each if name)}
+    found = {}
+    for key in ("patients", "leave_out"):
+        names = data.get(key)
+        if isinstance(names, str):
+            names = (names,)
+        if not isinstance(names, list | tuple):
+            continue
+        if all(isinstance(name, str | int) for name in names):
+            each = [own.strip() for name in names for own in str(name).split(",")]
+            found[key] = sorted(name for name in each if name)
+    return found
 
 
 def write(settings: Settings, path: Path) -> None:

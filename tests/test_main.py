@@ -187,6 +187,7 @@ def test_one_path_however_it_is_written_is_one_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize("names", [("b", "a"), ("b,a",), ("b, a,",)])
 def test_patients_may_come_in_one_string_and_in_any_order(names):
     assert make_settings(data__patients=names).data.patients == ("a", "b")
+    assert make_settings(data__leave_out=names).data.leave_out == ("a", "b")
 
 
 def test_names_that_cannot_be_shown_are_one_line(command, capsys, tmp_path):
