@@ -216,6 +216,7 @@ def _rows(
         study = source.read(patient)
         if study.readers:
             study, readers[patient] = settle(study, consensus)
+        slices = cut(study, protocol=protocol)
         _check(study, protocol, force)
         if (copy := likeness.find_copy(study.image, seen)) is not None:
             raise InputError(
@@ -224,7 +225,7 @@ def _rows(
                 f" --config.data.leave_out={patient}"
             )
         seen[patient] = likeness.fingerprint(study.image)
-        rows.extend(_study_rows(study, cut(study, protocol=protocol)))
+        rows.extend(_study_rows(study, slices))
 
     for_each(source.patients, add, progress)
     if not any(row["scar"].any() for row in rows):

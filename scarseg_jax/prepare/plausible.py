@@ -22,7 +22,7 @@ _SLICE_MM, _USUAL_SLICE_MM = (0.5, 40.0), (1.0, 20.0)
 _LEAST_SLICES = 0.25  # of the stack that have myocardium; 1.0
 _MOST_OF_SLICE = 0.5  # of a slice that is myocardium; 0.01 to 0.05
 _CAVITY = 0.1  # of a slice's outline that is not wall; filled ones at most 0.05
-_MOST_CLOSED = 0.5  # of the myocardium in slices without that; at most 0.35
+_MOST_CLOSED = 0.3  # of the myocardium in slices without that; at most 0.07
 # Of the directions from the middle that meet wall, mean by area: 0.92 or more, scars'
 # own masks 0.89 at most.
 _AROUND = 0.9

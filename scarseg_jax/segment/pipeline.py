@@ -48,10 +48,10 @@ def find_scar(
             "--myocardium is missing; this run is Protocol 2, which looks inside the"
             " myocardium: give its mask, or use a run of Protocol 1"
         )
+    slices = cut(study, protocol=protocol)
     check_masks(study, force=force)
     patient, asked = _asked(model, study)
     members = tuple(model.members[i] for i in asked)
-    slices = cut(study, protocol=protocol)
     wanted = np.tile(np.arange(len(study.image)), (len(model.members), 1))
     probability = model.scar_probability(slices, wanted)[asked].mean(axis=0)
     native = on_native_grid(probability, slices, study, protocol=protocol)
