@@ -1,5 +1,6 @@
 """In processes of their own, where ending at once ends nothing else."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -9,13 +10,13 @@ import pytest
 from scarseg_jax import signals
 
 BUSY = """
-import pathlib, sys, time
+import hashlib, pathlib, sys
 from scarseg_jax import files, signals
 with signals.at_once(), files.replaced(pathlib.Path(sys.argv[1])) as partial:
     partial.write_text("half")
     print("busy", flush=True)
-    sum(range(10**9))  # in C all the time, as a compiler is
-    time.sleep(60)
+    while True:  # in C all the time, as a compiler is
+        hashlib.sha256(bytes(10**8))
 """
 TRAINING = """
 import time
@@ -25,7 +26,8 @@ with signals.at_once(), signals.deferred() as received:
     while not received:
         time.sleep(0.01)
     print("noted", *received, flush=True)
-    time.sleep(60)
+    while True:
+        time.sleep(1)
 """
 AFTERWARDS = """
 import sys
@@ -38,17 +40,28 @@ with signals.at_once():
 """
 
 
-def start(code, *arguments):
-    process = subprocess.Popen(
+@contextlib.contextmanager
+def started(code, *arguments):
+    """Runs a program, which is no longer there afterwards."""
+    with subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "busy\n"
-    return process
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "busy\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def ended(process):
+    """Returns a program's exit code, and what it said of its end."""
+    _, said = process.communicate(timeout=300)
+    return process.returncode, said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -57,31 +70,29 @@ def test_a_signal_ends_the_program_amid_c_code_and_leaves_nothing_half(
 ):
     path = tmp_path / "kept.json"
     path.write_text("old")
-    process = start(BUSY, path)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
-    assert said == f"stopped by {number.name}\n"
+    with started(BUSY, path) as process:
+        process.send_signal(number)
+        assert ended(process) == (128 + number, f"stopped by {number.name}\n")
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_in_an_epoch_the_first_is_noted_and_the_second_acts_at_once(second):
-    process = start(TRAINING)
-    process.send_signal(signal.SIGTERM)
-    assert process.stdout is not None
-    assert process.stdout.readline() == f"noted {int(signal.SIGTERM)}\n"
-    process.send_signal(second)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 128 + second
+    with started(TRAINING) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"noted {int(signal.SIGTERM)}\n"
+        process.send_signal(second)
+        code, said = ended(process)
+    assert code == 128 + second
     assert "Traceback" not in said
 
 
 def test_after_the_last_epoch_the_first_acts_at_once_again():
-    process = start(AFTERWARDS)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM
+    with started(AFTERWARDS) as process:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=300)  # with its input still open
+        assert process.returncode == 128 + signal.SIGTERM
 
 
 def test_handlers_are_as_they_were_afterwards():
