@@ -144,6 +144,9 @@ def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
     members = [trained.member for trained in model.members]
     assert members == [Member(0, 0), Member(1, 0)]
 
+    def healthy(study):
+        return np.asarray(study.myocardium) & ~np.asarray(study.scar)
+
     def decisions(studies):
         return experiment.decide_when(
             lambda which: model.scar_probability(slices, which),
@@ -161,7 +164,7 @@ def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
         for side, same in ((fold.test, True), (fold.validation, False)):
             names = set(slices.patient[side])
             other = tuple(
-                dataclasses.replace(study, scar=study.myocardium & ~study.scar)
+                dataclasses.replace(study, scar=healthy(study))
                 if study.patient in names
                 else study
                 for study in data.studies
