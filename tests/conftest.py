@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
 # Programs that several tests compile are compiled once, and nothing is left behind.
 _CACHE = tempfile.TemporaryDirectory()
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name

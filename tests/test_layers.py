@@ -87,10 +87,11 @@ def test_unpooling_puts_each_maximum_back(rng):
 
 
 def plain_normalise_rectify(x, scale, bias, slope, epsilon):
-    mean = x.mean(axis=(0, 1, 2))
-    variance = ((x - mean) ** 2).mean(axis=(0, 1, 2))
-    z = (x - mean) / jnp.sqrt(variance + epsilon) * scale + bias
-    return jnp.where(z > 0, z, slope * z), mean, variance
+    with jax.numpy_rank_promotion("allow"):
+        mean = x.mean(axis=(0, 1, 2))
+        variance = ((x - mean) ** 2).mean(axis=(0, 1, 2))
+        z = (x - mean) / jnp.sqrt(variance + epsilon) * scale + bias
+        return jnp.where(z > 0, z, slope * z), mean, variance
 
 
 def plain_patches(x, window):
@@ -177,7 +178,8 @@ def test_rectify_and_its_derivative_equal_jaxs_own(rng):
     weights = jnp.asarray(rng.normal(size=x.shape))
 
     def plain(x, slope):
-        return jnp.maximum(x, 0) + slope * jnp.minimum(x, 0)
+        with jax.numpy_rank_promotion("allow"):
+            return jnp.maximum(x, 0) + slope * jnp.minimum(x, 0)
 
     np.testing.assert_allclose(layers.rectify(x, slope), plain(x, slope))
     for a, b in zip(

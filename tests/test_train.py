@@ -166,7 +166,7 @@ class Ramp(nn.Module):
     def __call__(self, images, *, train):
         del train
         scale = self.param("scale", nn.initializers.ones, ())
-        ramp = jnp.arange(images.shape[1])[:, None]
+        ramp = jnp.arange(images.shape[1])[None, :, None]
         margin = scale * images[..., 0] + ramp
         return jnp.stack([jnp.zeros_like(margin), margin], axis=-1)
 
@@ -187,7 +187,7 @@ def test_answers_to_turned_images_are_turned_back(rng):
 def test_predictions_do_not_depend_on_the_batch_size(rng, batch_size):
     images = jnp.asarray(rng.normal(size=(5, 4, 4, 1)), jnp.float32)
     variables = {"params": {"scale": jnp.float32(1)}}
-    expected = jax.nn.sigmoid(images + jnp.arange(4)[:, None, None])
+    expected = jax.nn.sigmoid(images + jnp.arange(4)[None, :, None, None])
     said = train.predict(Ramp(), variables, images, batch_size)
     np.testing.assert_allclose(said, expected, rtol=1e-6)
 

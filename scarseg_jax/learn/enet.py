@@ -187,12 +187,14 @@ class Norm(nn.Module):
         else:
             slope = jnp.full((channels,), 1.0 if self.activation == "none" else 0.0)
         if self.frozen:
-            return layers.rectify(x * scale + bias, slope)
+            shifted = x * layers.across(scale, x) + layers.across(bias, x)
+            return layers.rectify(shifted, slope)
         mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
         if not train:
             gain = scale * jax.lax.rsqrt(variance.value + self.layout.epsilon)
-            return layers.rectify(x * gain + (bias - mean.value * gain), slope)
+            shift = layers.across(bias - mean.value * gain, x)
+            return layers.rectify(x * layers.across(gain, x) + shift, slope)
         y, batch_mean, batch_variance = layers.normalise_rectify(
             x, scale, bias, slope, self.layout.epsilon
         )
@@ -243,7 +245,8 @@ class Upsampling(nn.Module):
         upsample = layers.upsample if self.size == 2 else layers.upsample_3x3
         y = upsample(x, kernel)
         if self.use_bias:
-            y += self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            y += layers.across(bias, y)
         return y
 
 
@@ -406,9 +409,10 @@ class ENet(nn.Module):
     def _keep(self, decoder_blocks, layout, batch) -> dict[str, jax.Array]:
         """Returns each block's (batch, features) dropout factors, from one draw."""
         blocks = ENCODER + (decoder_blocks if layout.decoder_dropout else ())
-        rates = np.repeat([b.dropout for b in blocks], [b.features for b in blocks])
+        features = [b.features for b in blocks]
+        rates = np.repeat([b.dropout for b in blocks], features)[None]
         drawn = jax.random.uniform(self.make_rng("dropout"), (batch, rates.size))
         keep = layers.once((drawn >= rates) / jnp.asarray(1 - rates, drawn.dtype))
-        ends = np.cumsum([b.features for b in blocks])[:-1]
+        ends = np.cumsum(features)[:-1]
         parts = jnp.split(keep, ends, axis=1)
         return {block.name: part for block, part in zip(blocks, parts, strict=True)}

@@ -265,13 +265,18 @@ def _max_unpool_backward(position, g):
 max_unpool.defvjp(_max_unpool_forward, _max_unpool_backward)
 
 
+def across(vector: jax.Array, x: jax.Array) -> jax.Array:
+    """Returns a (C,) vector with as many axes as (..., C) x, to be combined with it."""
+    return vector.reshape((1,) * (x.ndim - 1) + vector.shape)
+
+
 def _column_sums(x: jax.Array) -> jax.Array:
     return once(x.reshape(-1, x.shape[-1])).sum(axis=0)
 
 
 @jax.custom_vjp
 def _rectify(x, slope):
-    return jnp.where(x > 0, x, slope * x)
+    return jnp.where(x > 0, x, across(slope, x) * x)
 
 
 def _rectify_forward(x, slope):
@@ -282,7 +287,8 @@ def _rectify_forward(x, slope):
 def _rectify_backward(saved, g):
     x, slope = saved
     g = once(g)
-    return jnp.where(x > 0, g, slope * g), _column_sums(g * jnp.minimum(x, 0))
+    d_x = jnp.where(x > 0, g, across(slope, g) * g)
+    return d_x, _column_sums(g * jnp.minimum(x, 0))
 
 
 _rectify.defvjp(_rectify_forward, _rectify_backward)
@@ -310,7 +316,7 @@ def _normalise_rectify_forward(x, scale, bias, slope, epsilon):
     variance = jnp.maximum(_column_sums(x * x) / rows - mean * mean, 0)
     inverse = jax.lax.rsqrt(variance + epsilon)
     gain = scale * inverse
-    y = _rectify(x * gain + (bias - mean * gain), slope)
+    y = _rectify(x * across(gain, x) + across(bias - mean * gain, x), slope)
     return (y, mean, variance), (x, mean, inverse, scale, bias, slope)
 
 
@@ -319,15 +325,16 @@ def _normalise_rectify_backward(epsilon, saved, gs):
     g = gs[0]
     rows = x.size // x.shape[-1]
     gain = scale * inverse
-    z = x * gain + (bias - mean * gain)
+    z = x * across(gain, x) + across(bias - mean * gain, x)
     g = once(g)
     d_slope = _column_sums(g * jnp.minimum(z, 0))
-    g = once(jnp.where(z > 0, g, slope * g))
+    g = once(jnp.where(z > 0, g, across(slope, g) * g))
     d_bias = _column_sums(g)
     d_scale = inverse * (_column_sums(g * x) - mean * d_bias)
     # dx = gain (g - mean(g) - x_hat mean(g x_hat)), with x_hat = (x - mean) inverse.
     pull = d_scale * inverse / rows
-    d_x = gain * (g - x * pull + (mean * pull - d_bias / rows))
+    shift = across(mean * pull - d_bias / rows, x)
+    d_x = across(gain, x) * (g - x * across(pull, x) + shift)
     return d_x, d_scale, d_bias, d_slope
 
 

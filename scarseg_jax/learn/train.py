@@ -16,6 +16,7 @@ from flax import linen as nn
 from flax import traverse_util
 from jax.flatten_util import ravel_pytree
 
+from scarseg_jax.learn import layers
 from scarseg_jax.learn.augment import apply_symmetry, undo_symmetry
 from scarseg_jax.learn.enet import kernel_bound
 from scarseg_jax.prepare.folds import SYMMETRIES
@@ -174,7 +175,7 @@ def cross_entropy(
         loss = jax.nn.softplus(jnp.where(own, -margin, margin))
         return jnp.mean(loss * jnp.where(own, class_weights[1], class_weights[0]))
     own = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    weighted = own * jnp.asarray(class_weights, logits.dtype)
+    weighted = own * layers.across(jnp.asarray(class_weights, logits.dtype), own)
     return -jnp.mean(jnp.sum(weighted * jax.nn.log_softmax(logits), axis=-1))
 
 
