@@ -13,6 +13,7 @@ def get_config():
     """Returns the configuration; section numbers are the paper's."""
     config = config_dict.ConfigDict()
     config.protocol = 2  # 1: the whole crop, 2: the myocardium only (2.1)
+    config.context = False  # Protocol 2 sees the surroundings too, not in the paper
     config.data = config_dict.create(
         source="phantom",  # emidec, myops, folder or phantom
         path="",  # the source's folder; the phantom has none
@@ -40,6 +41,7 @@ def get_config():
         learning_rate=5e-4,
         decay=0.1,  # of the learning rate, over 100 epochs
         weight_decay=2e-4,  # decoupled, on convolution kernels
+        augmentation="symmetries",  # or deformed: turned, scaled and bent as well
         class_weights=(1.0, 1.0),  # of background and scar in the cross entropy
         selection="last",  # or validation, or oracle (which looks at the test patient)
     )

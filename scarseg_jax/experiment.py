@@ -23,7 +23,7 @@ from scarseg_jax.judge.summary import Answers, Truth, judge
 from scarseg_jax.learn import checkpoint, ensemble, targets, train
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.learn.fit import Fitted, fit, summary_of
-from scarseg_jax.prepare import cut, dataset, likeness
+from scarseg_jax.prepare import crop, cut, dataset, likeness
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds, padded
 from scarseg_jax.readers.sources import Source, open_source
@@ -83,6 +83,7 @@ def run(workdir: Path, given: Settings, source: Source | None, mode: str) -> Non
             workdir,
             source,
             protocol=given.protocol,
+            context=given.context,
             consensus=given.data.consensus,
             force=given.data.force,
             split=given.folds,
@@ -110,6 +111,7 @@ def prepare(
     source: Source,
     *,
     protocol: int,
+    context: bool,
     consensus: str,
     force: bool,
     split: Folds,
@@ -129,6 +131,7 @@ def prepare(
         workdir / "data",
         source,
         protocol=protocol,
+        context=context,
         consensus=consensus,
         force=force,
         progress=progress,
@@ -179,6 +182,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
             data.slices.image,
             targets.to_classes(data.slices.labels, classes),
             data.slices.myocardium if given.protocol == 2 else None,
+            crop.cut_out_channels(protocol=given.protocol, context=given.context),
         ),
         folds=folds,
         members=members,
@@ -228,6 +232,7 @@ def _record(
         versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         machines=fitted.machines,
         training_seconds=round(fitted.seconds, 1),
+        context=given.context,
     )
 
 

@@ -146,6 +146,7 @@ class RunRecord:
       versions: Of the packages.
       machines: Where it was trained; several, if it was taken up elsewhere.
       training_seconds: How long that took.
+      context: Whether the networks of Protocol 2 see the surroundings too.
     """
 
     protocol: int
@@ -164,6 +165,7 @@ class RunRecord:
     versions: dict[str, str]
     machines: tuple[Machine, ...]
     training_seconds: float
+    context: bool = False  # as in runs from before there was any
 
     def saw(self, trained: TrainedMember, patient: str) -> bool:
         """Returns whether a network was trained or chosen by one of these patients."""

@@ -82,6 +82,7 @@ class Settings:
     """All of them; a section is what one part of the program is called with."""
 
     protocol: int
+    context: bool
     data: Data
     folds: Folds
     model: Network
@@ -93,6 +94,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_known("protocol", self.protocol, (1, 2))
+        if self.context and self.protocol != 2:
+            raise InputError(
+                f"context is true, but protocol is {self.protocol}; Protocol 2 alone cuts"
+                " the surroundings away: set protocol to 2, or context to false"
+            )
         _check_least("devices", self.devices, 0)
         if not 0 <= self.threshold < 1:
             raise InputError(

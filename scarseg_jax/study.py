@@ -204,7 +204,7 @@ class Slices:
     """Prepared slices of one or more patients, in the order of their names.
 
     Attributes:
-      image: (N, 64, 64, 1) float32, what the network sees.
+      image: (N, 64, 64, C) float32, what the network sees, `crop.network_input`.
       crop: (N, 64, 64) float32 intensities of the crop, to look at.
       labels: (N, 64, 64) int8 of `Tissue`; scar that was drawn outside the
         myocardium is scar here.

@@ -1,8 +1,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import ndimage
 
-from scarseg_jax.learn.augment import apply_symmetry, undo_symmetry
+from scarseg_jax.learn import augment
+from scarseg_jax.learn.augment import apply_symmetry, deform, undo_symmetry
 from scarseg_jax.prepare.folds import SYMMETRIES
 
 
@@ -15,3 +17,53 @@ def test_undoing_a_symmetry_gives_the_image_back(rng):
         np.testing.assert_array_equal(one, image.astype(np.float32))
     # A quarter turn is not its own inverse.
     assert not np.array_equal(jax.vmap(apply_symmetry)(turned, symmetries), back)
+
+
+def still(monkeypatch):
+    """Takes all but the turning out of `deform`."""
+    monkeypatch.setattr(augment, "LARGEST_SCALE", 1.0)
+    monkeypatch.setattr(augment, "LARGEST_SHIFT_PX", 0.0)
+    monkeypatch.setattr(augment, "BEND_PX", 0.0)
+
+
+def test_a_turned_image_is_what_scipy_turns(rng, monkeypatch):
+    still(monkeypatch)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(64, 64)), 3).astype(np.float32)
+    turn = jax.random.split(jax.random.key(3), 4)[0]
+    angle = jax.random.uniform(turn, maxval=2 * np.pi)
+    labels = jnp.zeros((64, 64), jnp.int8)
+    turned, _ = deform(jax.random.key(3), jnp.asarray(smooth[..., None]), labels, None)
+    theirs = ndimage.rotate(
+        smooth, -np.degrees(float(angle)), reshape=False, order=1, mode="nearest"
+    )
+    y, x = np.mgrid[:64, :64] - 31.5
+    inside = np.hypot(y, x) < 30
+    np.testing.assert_allclose(turned[..., 0][inside], theirs[inside], atol=1e-4)
+
+
+def test_labels_go_where_their_image_goes(rng):
+    labels = ndimage.gaussian_filter(rng.normal(size=(64, 64)), 4) > 0
+    image = jnp.asarray(labels[..., None].repeat(2, axis=2), jnp.float32)
+    cut_out = jnp.array([True, False])
+    for seed in range(5):
+        seen, moved = deform(
+            jax.random.key(seed), image, jnp.asarray(labels, jnp.int8), cut_out
+        )
+        assert 0 < moved.mean() < 1
+        np.testing.assert_array_equal(seen[..., 0], moved)  # edges as sharp as before
+        # Between pixels the linear and the nearest value may fall on either side.
+        assert np.mean((seen[..., 1] > 0.5) != (moved == 1)) < 0.02
+
+
+def test_a_deformation_is_moderate_and_another_for_each_key():
+    rows = jnp.asarray(np.mgrid[:64, :64].transpose(1, 2, 0), jnp.float32)
+    labels = jnp.zeros((64, 64), jnp.int8)
+    keys = jax.random.split(jax.random.key(0), 200)
+    where, _ = jax.vmap(deform, (0, None, None, None))(keys, rows, labels, None)
+    middle = np.asarray(where)[:, 31:33, 31:33].mean(axis=(1, 2)) - 31.5
+    assert np.abs(middle).max() < augment.LARGEST_SHIFT_PX + 3 * augment.BEND_PX
+    assert len(np.unique(middle.round(4), axis=0)) == len(keys)
+    along = where[:, 32, 40] - where[:, 32, 24]  # 16 px before
+    scale = np.linalg.norm(along, axis=-1) / 16
+    assert scale.min() > 0.5 / augment.LARGEST_SCALE
+    assert scale.max() < 1.5 * augment.LARGEST_SCALE

@@ -85,7 +85,29 @@ def test_a_protocol_sees_what_crop_says_it_does(study):
             crop.network_input(image, wall, protocol=protocol)
             for image, wall in zip(one.crop, one.myocardium, strict=True)
         ]
-        np.testing.assert_array_equal(slices.image[..., 0], seen)
+        np.testing.assert_array_equal(slices.image, seen)
+
+
+def test_with_context_it_sees_the_crop_and_the_mask_beside(study):
+    one, two = (cut(study, protocol=protocol) for protocol in (1, 2))
+    seen = cut(study, protocol=2, context=True).image
+    assert seen.dtype == np.float32
+    np.testing.assert_array_equal(seen[..., :1], two.image)
+    np.testing.assert_array_equal(seen[..., 1:2], one.image)
+    np.testing.assert_array_equal(seen[..., 2], two.myocardium)
+
+
+@pytest.mark.parametrize(("protocol", "context"), [(1, False), (2, False), (2, True)])
+def test_channels_that_a_mask_cut_out_are_constant_around_it(study, protocol, context):
+    slices = cut(study, protocol=protocol, context=context)
+    around = slices.image[~slices.myocardium]
+    constant = np.ptp(slices.image, axis=(1, 2)) > 0
+    assert constant.all()  # else what follows says nothing
+    same = [
+        len(np.unique(around[:, c])) <= len(slices.image)
+        for c in range(around.shape[1])
+    ]
+    assert same == crop.cut_out_channels(protocol=protocol, context=context).tolist()
 
 
 def test_protocol_2_sees_nothing_without_a_myocardium(study):

@@ -17,6 +17,7 @@ RECIPE = Recipe(
     learning_rate=5e-4,
     decay=0.1,
     weight_decay=2e-4,
+    augmentation="symmetries",
     class_weights=(1.0, 2.0),
     selection="last",
 )

@@ -1,7 +1,17 @@
-"""The eight symmetries of the square (paper, section 3), on the device."""
+"""Images and labels made other ones, on the device.
+
+The eight symmetries of the square (paper, section 3), and beyond the paper smooth
+deformations: turned, scaled, shifted and bent.
+"""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+LARGEST_SCALE = 1.25  # and its inverse
+LARGEST_SHIFT_PX = 4.0  # of 64
+BEND_PX = 1.5  # standard deviation of a bend's knots, `_KNOTS` along each side
+_KNOTS = 5
 
 
 def apply_symmetry(image: jax.Array, symmetry: jax.Array) -> jax.Array:
@@ -21,3 +31,57 @@ def undo_symmetry(image: jax.Array, symmetry: jax.Array) -> jax.Array:
     image = jnp.where(symmetry & 4, jnp.swapaxes(image, 0, 1), image)
     image = jnp.where(symmetry & 2, image[:, ::-1], image)
     return jnp.where(symmetry & 1, image[::-1], image)
+
+
+def deform(
+    key: jax.Array, image: jax.Array, labels: jax.Array, cut_out: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Returns an image and its labels turned, scaled, shifted and bent alike.
+
+    Args:
+      key: Draws how.
+      image: (H, H, C) float32, interpolated linearly.
+      labels: (H, H) integer, the nearest pixel's.
+      cut_out: (C,) bool, channels that are the nearest pixel's too, because linear
+        interpolation would blur a mask's edge in them; None: none.
+
+    Returns:
+      (H, H, C) and (H, H); beyond the border stands the border's value.
+    """
+    size = image.shape[0]
+    at = _where_from(key, size)
+    nearest = jnp.clip(jnp.round(at), 0, size - 1).astype(jnp.int32)
+    first = jnp.clip(jnp.floor(at), 0, size - 2).astype(jnp.int32)
+    (y, x), (down, right) = first, jnp.clip(at - first, 0, 1)[..., None]
+    upper = image[y, x] * (1 - right) + image[y, x + 1] * right
+    lower = image[y + 1, x] * (1 - right) + image[y + 1, x + 1] * right
+    linear = upper * (1 - down) + lower * down
+    if cut_out is not None:
+        linear = jnp.where(cut_out[None, None], image[nearest[0], nearest[1]], linear)
+    return linear, labels[nearest[0], nearest[1]]
+
+
+def _where_from(key: jax.Array, size: int) -> jax.Array:
+    """Returns (2, size, size) float32: where each pixel of a deformed image was."""
+    turn, scale, shift, bend = jax.random.split(key, 4)
+    angle = jax.random.uniform(turn, maxval=2 * np.pi)
+    by = jnp.exp(jax.random.uniform(scale, minval=-1) * np.log(LARGEST_SCALE))
+    cos, sin = by * jnp.cos(angle), by * jnp.sin(angle)
+    matrix = jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
+    moved = jax.random.uniform(shift, (2, 1, 1), minval=-1) * LARGEST_SHIFT_PX
+    knots = jax.random.normal(bend, (2, _KNOTS, _KNOTS)) * BEND_PX
+    weights = _knot_weights(size)
+    middle = (size - 1) / 2
+    grid = np.mgrid[:size, :size].reshape(2, -1).astype(np.float32) - middle
+    turned = (matrix @ grid).reshape(2, size, size)
+    return turned + middle + moved + weights @ knots @ weights.T
+
+
+def _knot_weights(size: int) -> np.ndarray:
+    """Returns (size, knots) float32 weights of the cubic B-spline; rows sum to 1."""
+    at = np.linspace(0, _KNOTS - 1, size)[:, None]
+    far = np.abs(at - np.arange(_KNOTS))
+    spline = np.where(
+        far < 1, 2 / 3 - far**2 + far**3 / 2, np.maximum(0, 2 - far) ** 3 / 6
+    )
+    return (spline / spline.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -90,7 +90,9 @@ def make_epoch(
     train_all = _compiled(
         "training",
         ensemble.map_members(
-            train.make_train_epoch(step, schedule),
+            train.make_train_epoch(
+                step, schedule, deformed=recipe.augmentation == "deformed"
+            ),
             mesh,
             shared=(False, False, True, True),
             donate=True,

@@ -5,6 +5,7 @@ import math
 
 from scarseg_jax.errors import InputError
 
+AUGMENTATIONS = ("symmetries", "deformed")
 SELECTIONS = ("validation", "last", "oracle")
 
 
@@ -18,6 +19,8 @@ class Recipe:
       learning_rate: At the start.
       decay: Of the learning rate, over 100 epochs.
       weight_decay: Of convolution kernels, decoupled.
+      augmentation: "symmetries" of the square; or "deformed", by `augment.deform` beside
+        them, another way in each epoch.
       class_weights: Of background and each other class in the cross entropy.
       selection: "validation", "last" or "oracle": what chooses the best epoch. The
         oracle looks at the test patients, to measure how much that flatters.
@@ -31,6 +34,7 @@ class Recipe:
     learning_rate: float
     decay: float
     weight_decay: float
+    augmentation: str
     class_weights: tuple[float, ...]
     selection: str
 
@@ -39,6 +43,11 @@ class Recipe:
             raise InputError(
                 f"train.selection is {self.selection!r}; expected one of"
                 f" {', '.join(SELECTIONS)}"
+            )
+        if self.augmentation not in AUGMENTATIONS:
+            raise InputError(
+                f"train.augmentation is {self.augmentation!r}; expected one of"
+                f" {', '.join(AUGMENTATIONS)}"
             )
         for name in ("epochs", "batch_size", "learning_rate", "decay"):
             if not 0 < getattr(self, name) < math.inf:

@@ -17,10 +17,12 @@ from flax import traverse_util
 from jax.flatten_util import ravel_pytree
 
 from scarseg_jax.learn import layers
-from scarseg_jax.learn.augment import apply_symmetry, undo_symmetry
+from scarseg_jax.learn.augment import apply_symmetry, deform, undo_symmetry
 from scarseg_jax.learn.enet import kernel_bound
 from scarseg_jax.prepare.folds import SYMMETRIES
 from scarseg_jax.run import THRESHOLDS
+
+_DEFORM = 2**31 - 1  # folded into a member's key: no step counts so far
 
 
 class Weights(NamedTuple):
@@ -50,9 +52,10 @@ class State(NamedTuple):
 class Data(NamedTuple):
     """The data set, on the device or in NumPy."""
 
-    image: Any  # (N, H, W, 1) float32
+    image: Any  # (N, H, W, C) float32
     labels: Any  # (N, H, W) int8 classes
     inside: Any = None  # (N, H, W) bool where scar may be called; None: everywhere
+    cut_out: Any = None  # (C,) bool, channels with a mask's sharp edge; None: none
 
 
 def pack(variables: Any) -> Weights:
@@ -232,7 +235,17 @@ def take_batch(data: Data, codes: jax.Array) -> Data:
     index, symmetry = jnp.divmod(codes, SYMMETRIES)
     transform = jax.vmap(apply_symmetry)
     wanted = (data.image, data.labels)
-    return Data(*(transform(array[index], symmetry) for array in wanted))
+    image, labels = (transform(array[index], symmetry) for array in wanted)
+    return data._replace(image=image, labels=labels, inside=None)
+
+
+def deform_batch(batch: Data, state: State) -> Data:
+    """Returns the batch with each image deformed, another way at each step."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), _DEFORM)
+    keys = jax.random.split(jax.random.fold_in(key, state.step), len(batch.image))
+    deformed = jax.vmap(deform, in_axes=(0, 0, 0, None))
+    image, labels = deformed(keys, batch.image, batch.labels, batch.cut_out)
+    return batch._replace(image=image, labels=labels)
 
 
 def predict(
@@ -307,7 +320,7 @@ def pooled_dice(probability: jax.Array, scar: jax.Array, valid: jax.Array) -> ja
     return jax.lax.map(at, jnp.asarray(THRESHOLDS, probability.dtype))
 
 
-def make_train_epoch(train_step, schedule: optax.Schedule):
+def make_train_epoch(train_step, schedule: optax.Schedule, *, deformed: bool = False):
     """Returns (state, table, epoch, data) -> (state, metrics), one pass of training.
 
     The (steps, B) table holds the batches' codes; rows of -1 are skipped. `epoch`
@@ -317,7 +330,14 @@ def make_train_epoch(train_step, schedule: optax.Schedule):
     Args:
       train_step: From `make_train_step`.
       schedule: From `make_schedule`.
+      deformed: Whether images are deformed before each step.
     """
+
+    def step(state, codes, rate, data):
+        batch = take_batch(data, codes)
+        return train_step(
+            state, deform_batch(batch, state) if deformed else batch, rate
+        )
 
     def train_epoch(state: State, table, epoch, data: Data):
         steps = jnp.maximum(jnp.sum(table[:, 0] >= 0), 1)
@@ -327,7 +347,7 @@ def make_train_epoch(train_step, schedule: optax.Schedule):
             rate = schedule(epoch + index / steps)
             return jax.lax.cond(
                 codes[0] >= 0,
-                lambda: train_step(state, take_batch(data, codes), rate),
+                lambda: step(state, codes, rate, data),
                 lambda: (state, jnp.float32(0)),
             )
 

@@ -154,20 +154,37 @@ def z_score(image: np.ndarray) -> np.ndarray:
 
 
 def network_input(
-    crop: np.ndarray, myocardium: np.ndarray | None, *, protocol: int
+    crop: np.ndarray,
+    myocardium: np.ndarray | None,
+    *,
+    protocol: int,
+    context: bool = False,
 ) -> np.ndarray:
-    """Returns what the network sees of a crop.
+    """Returns what the network sees of a crop, (size, size, channels) float32.
 
     Protocol 1 sees all of it; Protocol 2 multiplies by the myocardium first (paper,
-    section 2.1), from whose intensities the offset has been taken.
+    section 2.1), from whose intensities the offset has been taken. A wall that was cut
+    out and normalised looks the same whether part of it is bright, or all: with context
+    the network sees beside it the whole crop, and where the myocardium is.
 
     Args:
       crop: (size, size) intensities.
       myocardium: (size, size) bool; read by Protocol 2.
       protocol: 1 or 2.
+      context: Whether Protocol 2 sees the surroundings too.
     """
     if protocol == 1:
-        return z_score(crop)
+        return z_score(crop)[..., None]
     inside = crop[myocardium]
     dark = np.percentile(inside, DARK_PERCENTILE) if inside.size else 0
-    return z_score((crop - dark) * myocardium)
+    cut_out = z_score((crop - dark) * myocardium)
+    if not context:
+        return cut_out[..., None]
+    return np.stack([cut_out, z_score(crop), np.float32(myocardium)], axis=-1)
+
+
+def cut_out_channels(*, protocol: int, context: bool) -> np.ndarray:
+    """Returns (channels,) bool, which of `network_input` have a mask's sharp edge."""
+    if protocol == 1:
+        return np.array([False])
+    return np.array([True, False, True] if context else [True])

@@ -15,12 +15,13 @@ from scarseg_jax.study import Slices, Study, Tissue
 PREPARATION = 4
 
 
-def cut(study: Study, *, protocol: int) -> Slices:
+def cut(study: Study, *, protocol: int, context: bool = False) -> Slices:
     """Returns a study's slices: the heart found, cut out and normalised.
 
     Args:
       study: With its myocardium for Protocol 2; without, the network sees nothing.
       protocol: 1 sees the whole crop, 2 the myocardium only.
+      context: Whether the network sees the surroundings beside the myocardium.
 
     Raises:
       InputError: If the image is none that a scanner makes.
@@ -45,12 +46,12 @@ def cut(study: Study, *, protocol: int) -> Slices:
         for name, mask in masks.items()
     }
     seen = [
-        crop.network_input(image, myocardium, protocol=protocol)
+        crop.network_input(image, myocardium, protocol=protocol, context=context)
         for image, myocardium in zip(crops, inside["myocardium"], strict=True)
     ]
     side_mm = np.array([box.side_mm for box in boxes])
     slices = Slices(
-        image=np.stack(seen)[..., None],
+        image=np.stack(seen),
         crop=crops,
         labels=_labels(inside),
         myocardium=inside["myocardium"],

@@ -63,6 +63,7 @@ def prepare(
     source: Source,
     *,
     protocol: int,
+    context: bool = False,
     consensus: str = "staple",
     force: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -74,6 +75,7 @@ def prepare(
       source: The patients. The bytes of their files tell whether anything has changed;
         without files every study is read for that.
       protocol: 1 sees the whole crop, 2 the myocardium only.
+      context: Whether Protocol 2 sees the surroundings too.
       consensus: How several readers' scars become one, of `consensus.RULES`.
       force: Whether implausible masks are taken.
       progress: Called with the number of patients prepared and of all.
@@ -82,9 +84,9 @@ def prepare(
       InputError: If a study cannot be used, a patient stands under two names, no
         patient has scar, or the data set is damaged.
     """
-    data_hash = _hash(source, protocol, consensus)
+    data_hash = _hash(source, protocol, context, consensus)
     if not (directory / data_hash / files.SUMS).is_file():
-        rows, readers = _rows(source, protocol, consensus, force, progress)
+        rows, readers = _rows(source, protocol, context, consensus, force, progress)
         for old in directory.glob("*/lge_slices"):  # also what a killed build left
             shutil.rmtree(old.parent)
         tfds.disable_progress_bar()  # `progress` counts patients instead
@@ -170,7 +172,7 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
             return tensor(shape=(None, None), dtype=dtype, encoding="zlib")
 
         features = {
-            "image": tensor(shape=(*square, 1), dtype=np.float32),
+            "image": tensor(shape=(*square, None), dtype=np.float32),
             "crop": tensor(shape=square, dtype=np.float32),
             "labels": tensor(shape=square, dtype=np.int8),
             "myocardium": tensor(shape=square, dtype=np.uint8),
@@ -205,7 +207,7 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
 
 
 def _rows(
-    source: Source, protocol: int, consensus: str, force: bool, progress
+    source: Source, protocol: int, context: bool, consensus: str, force: bool, progress
 ) -> tuple[list[dict], dict[str, PatientReaders]]:
     """Returns all rows, after checks within and between the studies; `readers`."""
     rows: list[dict] = []
@@ -216,7 +218,7 @@ def _rows(
         study = source.read(patient)
         if study.readers:
             study, readers[patient] = settle(study, consensus)
-        slices = cut(study, protocol=protocol)
+        slices = cut(study, protocol=protocol, context=context)
         _check(study, protocol, force)
         if (copy := likeness.find_copy(study.image, seen)) is not None:
             raise InputError(
@@ -318,11 +320,12 @@ def _check(study: Study, protocol: int, force: bool) -> None:
             )
 
 
-def _hash(source: Source, protocol: int, consensus: str) -> str:
+def _hash(source: Source, protocol: int, context: bool, consensus: str) -> str:
     """Returns the SHA-256 of all that the data set is made from."""
     settings: dict = {
         "preparation": PREPARATION,
         "protocol": protocol,
+        "context": context,
         "size": crop.SIZE,
         "consensus": consensus,
         "slice_axis": source.slice_axis,

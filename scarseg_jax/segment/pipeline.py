@@ -48,7 +48,7 @@ def find_scar(
             "--myocardium is missing; this run is Protocol 2, which looks inside the"
             " myocardium: give its mask, or use a run of Protocol 1"
         )
-    slices = cut(study, protocol=protocol)
+    slices = cut(study, protocol=protocol, context=model.run.context)
     check_masks(study, force=force)
     patient, asked = _asked(model, study)
     members = tuple(model.members[i] for i in asked)

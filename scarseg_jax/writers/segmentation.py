@@ -70,6 +70,7 @@ def describe(found: Segmentation) -> dict:
     return {
         "files": [str(file) for file in found.study.files],
         "protocol": run.protocol,
+        "context": run.context,
         "variant": run.variant,
         "selection": run.selection,
         "symmetries": run.symmetries,
