@@ -207,7 +207,7 @@ def test_names_that_cannot_be_shown_are_one_line(command, capsys, tmp_path):
 def test_a_configuration_without_a_setting_is_refused(command, capsys, tmp_path):
     text = (CONFIGS / "protocol2.py").read_text()
     assert "symmetries = True" in text
-    lines = [line for line in text.splitlines() if "symmetries" not in line]
+    lines = [line for line in text.splitlines() if "symmetries = True" not in line]
     (tmp_path / "mine.py").write_text("\n".join(lines))
     said = refused(command("--config=mine.py", "--workdir=run"), capsys)
     assert "symmetries: Field required" in said

@@ -113,13 +113,26 @@ def test_json_of_another_shape_is_said_in_one_line():
         assert line.endswith(f"); {MEND}")
 
 
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(RunRecord)])
+REQUIRED = [
+    field.name
+    for field in dataclasses.fields(RunRecord)
+    if field.default is dataclasses.MISSING
+]
+
+
+@pytest.mark.parametrize("name", REQUIRED)
 def test_a_missing_field_is_named(name):
     tree = tree_of(run_record())
     del tree[name]
     assert refusal(RunRecord, json.dumps(tree)) == (
         f"{WHERE} ({name}: Field required); {MEND}"
     )
+
+
+def test_a_run_from_before_there_was_context_had_none():
+    tree = tree_of(run_record(context=True))
+    del tree["context"]
+    assert records.parse(RunRecord, json.dumps(tree), WHERE, MEND) == run_record()
 
 
 def test_an_unknown_field_is_named():
