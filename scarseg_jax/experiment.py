@@ -179,10 +179,12 @@ def train_networks(workdir: Path, given: Settings) -> None:
         model,
         given.train,
         data=train.Data(
-            data.slices.image,
-            targets.to_classes(data.slices.labels, classes),
-            data.slices.myocardium if given.protocol == 2 else None,
-            crop.cut_out_channels(protocol=given.protocol, context=given.context),
+            image=data.slices.image,
+            labels=targets.to_classes(data.slices.labels, classes),
+            inside=data.slices.myocardium if given.protocol == 2 else None,
+            cut_out=crop.cut_out_channels(
+                protocol=given.protocol, context=given.context
+            ),
         ),
         folds=folds,
         members=members,
@@ -328,7 +330,7 @@ def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
         Truth(data.slices, data.studies, data.readers),
         answers,
         About(
-            name=f"Protocol {record.protocol}",
+            name=f"Protocol {record.protocol}{', context' * record.context}",
             protocol=record.protocol,
             source=source,
             selection=record.selection,

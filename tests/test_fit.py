@@ -27,7 +27,7 @@ RECIPE = Recipe(
     learning_rate=5e-4,
     decay=0.1,
     weight_decay=2e-4,
-    augmentation="symmetries",
+    augmentation="deformed",  # random, so the harder to go on with
     class_weights=(1.0, 1.0),
     selection="validation",
 )

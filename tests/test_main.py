@@ -103,6 +103,11 @@ def test_help_shows_the_job_and_its_flags(module):
         ),
         ({"threshold": 1.5}, "threshold is 1.5; expected between 0 and 1, or 0 to"),
         ({"train.selection": "best"}, "train.selection is 'best'; expected one of"),
+        (
+            {"train.augmentation": "mirrors"},
+            "train.augmentation is 'mirrors'; expected one of symmetries, deformed",
+        ),
+        ({"protocol": 1, "context": True}, "context is true, but protocol is 1; Proto"),
         ({"train.epochs": 0}, "train.epochs is 0; expected a positive number"),
         ({"train.weight_decay": -1.0}, "train.weight_decay is -1.0; expected 0 or"),
         ({"train.class_weights": "(1.0, 0.0)"}, "expected a positive number for"),

@@ -42,6 +42,20 @@ def model_of(*, folds=(0, 1, 2), **values):
     return Model(Path("run"), record, members, ask)
 
 
+@pytest.mark.parametrize(
+    ("protocol", "context", "channels"), [(1, False, 1), (2, False, 1), (2, True, 3)]
+)
+def test_the_networks_see_what_their_run_says_they_saw(protocol, context, channels):
+    model, seen = model_of(protocol=protocol, context=context), []
+
+    def ask(images, wanted):
+        seen.append(images.shape[1:])
+        return model.ask(images, wanted)
+
+    find_scar(dataclasses.replace(model, ask=ask), draw_study("p", seed=7))
+    assert seen == [(64, 64, channels)]
+
+
 def folds_of(members):
     return [trained.member.fold for trained in members]
 

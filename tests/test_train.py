@@ -209,6 +209,36 @@ def test_an_epoch_skips_empty_rows_and_lowers_the_rate_step_by_step():
     assert float(metrics["loss"]) == (6 + 5.5) / 2
 
 
+@pytest.mark.parametrize("deformed", [False, True])
+def test_images_are_deformed_only_when_asked_another_way_at_each_step(deformed, rng):
+    image = jnp.asarray(rng.random((1, 16, 16, 1)), jnp.float32)
+    data = train.Data(image, jnp.zeros((1, 16, 16), jnp.int32))
+
+    def seen_with(seed):
+        """Returns the images of both steps of an epoch."""
+        key = jax.random.key_data(jax.random.key(seed))
+        state = new_state()._replace(key=key, best_weights=jnp.zeros((2, 16, 16, 1)))
+
+        def step(state, batch, rate):
+            seen = state.best_weights.at[state.step].set(batch.image[0])
+            return state._replace(step=state.step + 1, best_weights=seen), rate
+
+        run = train.make_train_epoch(step, lambda epoch: epoch, deformed=deformed)
+        table = jnp.zeros((2, 1), jnp.int32)
+        return run(state, table, jnp.float32(0), data)[0].best_weights
+
+    first, second = seen_with(0)
+    np.testing.assert_array_equal(seen_with(0)[1], second)
+    other, _ = seen_with(1)
+    if deformed:
+        assert np.abs(first - second).mean() > 0.05
+        assert np.abs(first - other).mean() > 0.05
+        assert np.abs(first - image[0]).mean() > 0.05
+    else:
+        for each in (first, second, other):
+            np.testing.assert_array_equal(each, image[0])
+
+
 def new_state():
     weights = train.Weights(*[jnp.int32(0)] * 3)
     return train.State(
