@@ -12,7 +12,7 @@ from ml_collections import config_dict
 def get_config():
     """Returns the configuration; section numbers are the paper's."""
     config = config_dict.ConfigDict()
-    config.protocol = 2  # 1: the whole crop, 2: the myocardium only (2.1)
+    config.protocol = 2  # 1: the whole crop, 2: the myocardium only (2.1); 3: finds it
     config.context = False  # Protocol 2 sees the surroundings too, not in the paper
     config.data = config_dict.create(
         source="phantom",  # emidec, myops, folder or phantom

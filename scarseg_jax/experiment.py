@@ -20,6 +20,7 @@ from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import paired, tables
 from scarseg_jax.judge.results import About, Results
 from scarseg_jax.judge.summary import Answers, Truth, judge
+from scarseg_jax.judge.ventricle import FoundVentricles
 from scarseg_jax.learn import checkpoint, ensemble, targets, train
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.learn.fit import Fitted, fit, summary_of
@@ -33,7 +34,7 @@ from scarseg_jax.segment.model import Model, load_model
 from scarseg_jax.settings import Folds, Settings
 from scarseg_jax.show import text
 from scarseg_jax.show.run_report import write_report
-from scarseg_jax.study import Study
+from scarseg_jax.study import Slices, Study
 
 MODES = ("all", "prepare", "train", "evaluate", "baselines", "report")
 READING = ("all", "prepare")  # those that need the patients' files
@@ -194,11 +195,12 @@ def train_networks(workdir: Path, given: Settings) -> None:
     _log.info("choosing from which probability each network calls scar")
     ask = ensemble.make_predictor(model, fitted.variables, symmetries=given.symmetries)
     decisions = decide_when(
-        lambda which: targets.scar_probability(ask(data.slices.image, which), classes),
+        lambda which: ask(data.slices.image, which),
         data,
         folds,
         fitted.members,
         protocol=given.protocol,
+        classes=classes,
         threshold=given.threshold,
         selection=given.train.selection,
     )
@@ -245,6 +247,7 @@ def decide_when(
     members: Sequence[Member],
     *,
     protocol: int,
+    classes: str,
     threshold: float,
     selection: str,
 ) -> list[Decision]:
@@ -253,11 +256,12 @@ def decide_when(
     On the images' own grids, where scar is called.
 
     Args:
-      say: Returns (M, n, 64, 64) probabilities of (M, n) indices.
+      say: Returns (M, n, 64, 64, K - 1) probabilities of (M, n) indices.
       data: The data set.
       folds: The splits.
       members: The networks.
-      protocol: 1 or 2.
+      protocol: 1, 2 or 3.
+      classes: What the networks tell apart.
       threshold: Of all; 0: chosen.
       selection: Of the epoch; the oracle's choose on the test patients.
     """
@@ -269,38 +273,46 @@ def decide_when(
     for answer, indices in zip(say(padded(which)), which, strict=True):
         dice = [
             decide.slice_dice(
-                on_grid,
+                _answer(study, slices, own, protocol, classes).scar,
                 np.asarray(study.scar),
-                np.full(len(on_grid), study.geometry.pixel_mm2),
+                np.full(len(study.image), study.geometry.pixel_mm2),
                 THRESHOLDS,
             )
-            for study, on_grid in _on_studies(answer, indices, data, protocol)
+            for study, slices, own in _by_study(answer, indices, data)
         ]
         decisions.append(decide.best(np.concatenate(dice), THRESHOLDS))
     return decisions
 
 
-def _on_studies(
-    answer: np.ndarray, which: np.ndarray, data: DataSet, protocol: int
-) -> Iterator[tuple[Study, np.ndarray]]:
-    """Yields the studies that slices are of, with probabilities on their own grids.
+def _by_study(
+    said: np.ndarray, which: np.ndarray, data: DataSet
+) -> Iterator[tuple[Study, Slices, np.ndarray]]:
+    """Yields studies, their slices, and what was said of each of these.
 
     Args:
-      answer: (n or more, 64, 64) probabilities.
+      said: (n or more, 64, 64, K - 1) probabilities.
       which: (n,) indices of the slices, all of a patient's.
       data: The data set.
-      protocol: 1 or 2.
     """
     slices = data.slices.take(which)
     for study in data.studies:
         own = np.flatnonzero(slices.patient == study.patient)
         if own.size:
-            yield (
-                study,
-                pipeline.on_native_grid(
-                    answer[own], slices.take(own), study, protocol=protocol
-                ),
-            )
+            yield study, slices.take(own), said[own]
+
+
+def _answer(
+    study: Study, slices: Slices, said: np.ndarray, protocol: int, classes: str
+) -> pipeline.Answer:
+    """Returns what a user would get who has drawn no more than the protocol needs."""
+    return pipeline.on_native_grid(
+        said,
+        slices,
+        study,
+        protocol=protocol,
+        classes=classes,
+        inside=study.myocardium if protocol == 2 else None,
+    )
 
 
 def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
@@ -352,29 +364,48 @@ def _decided_on(record: RunRecord) -> str:
 
 def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answers:
     """Returns what each network says, and calls scar, of its own test patients."""
-    slices, protocol = data.slices, model.run.protocol
+    slices, protocol, classes = data.slices, model.run.protocol, model.run.classes
     shape = (len(seeds), *slices.scar.shape)
     probability, called = np.zeros(shape, np.float32), np.zeros(shape, bool)
     fold = np.zeros(len(slices.slice), int)
-    native = {
-        s.patient: np.zeros((len(seeds), *s.image.shape), np.float32)
-        for s in data.studies
-    }
-    native_called = {name: said > 1 for name, said in native.items()}
-    said = model.scar_probability(slices, padded(tests))
+
+    def empty(kind: type) -> dict[str, np.ndarray]:
+        return {
+            s.patient: np.zeros((len(seeds), *s.image.shape), kind)
+            for s in data.studies
+        }
+
+    native, native_called = empty(np.float32), empty(bool)
+    found = FoundVentricles(empty(bool), empty(bool), empty(bool))
+    said = model.ask(slices.image, padded(tests))
     for trained, test, answer in zip(model.members, tests, said, strict=True):
-        seed = seeds.index(trained.member.seed)
+        seed, decision = seeds.index(trained.member.seed), trained.decision
         fold[test] = trained.member.fold
-        for study, on_grid in _on_studies(answer, test, data, protocol):
-            native[study.patient][seed] = on_grid
-            native_called[study.patient][seed] = pipeline.call_scar(
-                on_grid, study, trained.decision
+        inside = slices.myocardium[test]
+        if protocol != 2:  # everywhere, or where the wall will be found
+            inside = np.full(inside.shape, protocol == 1)
+        for study, own, its in _by_study(answer, test, data):
+            name = study.patient
+            on_grid = _answer(study, own, its, protocol, classes)
+            native[name][seed] = on_grid.scar
+            native_called[name][seed] = pipeline.call_scar(
+                on_grid.scar, study, decision
             )
-        probability[seed, test] = answer[: len(test)]
-        if protocol == 2:  # nothing outside the myocardium was looked at
-            probability[seed, test] *= slices.myocardium[test]
+            if on_grid.ventricle:
+                found.cavity[name][seed] = on_grid.ventricle.cavity
+                found.myocardium[name][seed] = on_grid.ventricle.myocardium
+                inside[slices.patient[test] == name] = [
+                    crop.crop_mask(mask, cut.box_of(own, z))
+                    for z, mask in enumerate(on_grid.ventricle.myocardium)
+                ]
+                in_drawn = _answer(study, own, its, 2, classes)
+                found.scar_in_drawn[name][seed] = pipeline.call_scar(
+                    in_drawn.scar, study, decision
+                )
+        scar = targets.scar_probability(answer[: len(test)], classes)
+        probability[seed, test] = scar * inside  # elsewhere nothing was looked at
         called[seed, test] = decide.call_scar(
-            probability[seed, test], slices.pixel_mm[test] ** 2, trained.decision
+            probability[seed, test], slices.pixel_mm[test] ** 2, decision
         )
     return Answers(
         fold=fold,
@@ -383,6 +414,7 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
         native=native_called,
         crop_probability=probability,
         native_probability=native,
+        found=found if protocol == 3 else None,
     )
 
 

@@ -130,7 +130,7 @@ class RunRecord:
     """What a checkpoint says of the run that made it.
 
     Attributes:
-      protocol: 1 or 2.
+      protocol: 1 saw the whole crop, 2 the drawn myocardium; 3 finds it first.
       variant: Of the network.
       classes: What it tells apart, a name of `targets.CLASSES`.
       symmetries: Whether its answer is the mean over the square's 8 symmetries.
@@ -183,6 +183,8 @@ class Segmentation:
       decision: When it is.
       members: The networks.
       run: Of the networks.
+      myocardium: (Z, Y, X) bool, what was given, or else found; None without either.
+      cavity: (Z, Y, X) bool, the LV's; as above.
       patient: Of the run's, whose image this is; None if it is nobody's.
       left_out: Networks that were not asked, as they were trained on this patient.
     """
@@ -193,6 +195,8 @@ class Segmentation:
     decision: Decision
     members: tuple[TrainedMember, ...]
     run: RunRecord
+    myocardium: np.ndarray | None = None
+    cavity: np.ndarray | None = None
     patient: str | None = None
     left_out: tuple[TrainedMember, ...] = ()
 

@@ -12,7 +12,7 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.judge import consensus as readers_consensus
 from scarseg_jax.learn.enet import LAYOUTS
 from scarseg_jax.learn.recipe import Recipe
-from scarseg_jax.learn.targets import CLASSES, count
+from scarseg_jax.learn.targets import CLASSES, count, tell_the_ventricle
 from scarseg_jax.readers.sources import SOURCES
 
 _EXAMPLE = "compare it with configs/protocol2.py"
@@ -93,11 +93,16 @@ class Settings:
     require_gpu: bool
 
     def __post_init__(self) -> None:
-        _check_known("protocol", self.protocol, (1, 2))
+        _check_known("protocol", self.protocol, (1, 2, 3))
         if self.context and self.protocol != 2:
             raise InputError(
                 f"context is true, but protocol is {self.protocol}; Protocol 2 alone cuts"
                 " the surroundings away: set protocol to 2, or context to false"
+            )
+        if self.protocol == 3 and not tell_the_ventricle(self.model.classes):
+            raise InputError(
+                f"protocol is 3, but model.classes is {self.model.classes!r}; Protocol 3"
+                " finds the myocardium itself: set model.classes to heart_scar"
             )
         _check_least("devices", self.devices, 0)
         if not 0 <= self.threshold < 1:

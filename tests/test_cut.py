@@ -135,9 +135,21 @@ def crops_of(blob, slices):
     return np.stack([crop.crop_image(b, box_of(slices, z)) for z, b in enumerate(blob)])
 
 
+def scar_on_grid(crops, slices, study, *, protocol=2, inside=None):
+    """Returns where probabilities of scar alone come to lie."""
+    return on_native_grid(
+        crops[..., None],
+        slices,
+        study,
+        protocol=protocol,
+        classes="scar",
+        inside=inside,
+    ).scar
+
+
 def test_a_smooth_blob_goes_into_the_crops_and_back(study, blob):
     slices = cut(study, protocol=1)
-    native = on_native_grid(crops_of(blob, slices), slices, study, protocol=1)
+    native = scar_on_grid(crops_of(blob, slices), slices, study)
     np.testing.assert_allclose(native, blob, atol=0.02)
     assert native.dtype == np.float32
     assert native.shape == study.image.shape
@@ -146,7 +158,7 @@ def test_a_smooth_blob_goes_into_the_crops_and_back(study, blob):
 def test_outside_the_crops_no_scar_is_probable(study):
     slices = cut(study, protocol=1)
     sure = np.ones((3, 64, 64))
-    native = on_native_grid(sure, slices, study, protocol=1)
+    native = scar_on_grid(sure, slices, study)
     y, x = np.mgrid[:72, :80]
     for z, plane in enumerate(native):
         down, right = (i - c for i, c in zip((y, x), slices.centre_px[z], strict=True))
@@ -157,12 +169,50 @@ def test_outside_the_crops_no_scar_is_probable(study):
         np.testing.assert_allclose(plane, inside, atol=1e-6)
 
 
-def test_protocol_2_is_protocol_1_inside_the_myocardium_and_0_outside(study, blob):
+def test_inside_a_mask_is_the_same_and_0_outside(study, blob):
     slices = cut(study, protocol=2)
     crops = crops_of(blob, slices)
-    one, two = (on_native_grid(crops, slices, study, protocol=p) for p in (1, 2))
+    one, two = (
+        scar_on_grid(crops, slices, study, inside=inside)
+        for inside in (None, study.myocardium)
+    )
     assert not two[~study.myocardium].any()
     assert one[~study.myocardium].any()
     np.testing.assert_array_equal(two[study.myocardium], one[study.myocardium])
     assert two.any()
     assert two.dtype == np.float32
+
+
+def test_protocol_3_calls_scar_inside_the_wall_that_it_finds(study):
+    slices = cut(study, protocol=3)
+    drawn = {"cavity": study.cavity, "wall": study.myocardium & ~study.scar}
+    said = np.stack(
+        [
+            np.stack(
+                [
+                    crop.crop_image(m.astype(np.float32), box_of(slices, z))
+                    for z, m in m3
+                ]
+            )
+            for m3 in (
+                list(enumerate(mask))
+                for mask in (drawn["cavity"], drawn["wall"], study.scar)
+            )
+        ],
+        axis=-1,
+    )
+    everywhere = np.full_like(said[..., 2:], 0.01)  # faintly, of scar
+    said[..., 2:] = np.maximum(said[..., 2:], everywhere)
+    found = on_native_grid(said, slices, study, protocol=3, classes="heart_scar")
+    assert found.ventricle is not None
+    for name in ("myocardium", "cavity"):
+        mine, true = getattr(found.ventricle, name), getattr(study, name)
+        assert 2 * (mine & true).sum() / (mine.sum() + true.sum()) > 0.9, name
+    assert not found.scar[~found.ventricle.myocardium].any()
+    assert found.scar[found.ventricle.myocardium].all()
+    # With a myocardium put in, that one counts.
+    given = on_native_grid(
+        said, slices, study, protocol=3, classes="heart_scar", inside=study.myocardium
+    )
+    assert given.ventricle is None
+    np.testing.assert_array_equal(given.scar > 0, study.myocardium)

@@ -156,11 +156,12 @@ def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
 
     def decisions(studies):
         return experiment.decide_when(
-            lambda which: model.scar_probability(slices, which),
+            lambda which: model.ask(slices.image, which),
             dataclasses.replace(data, studies=studies),
             folds,
             members,
             protocol=2,
+            classes="scar",
             threshold=0.0,
             selection="last",
         )

@@ -83,7 +83,11 @@ def test_help_shows_the_job_and_its_flags(module):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"protocol": 3}, "protocol is 3; expected one of 1, 2"),
+        ({"protocol": 4}, "protocol is 4; expected one of 1, 2, 3"),
+        (
+            {"protocol": 3},
+            "protocol is 3, but model.classes is 'scar'; Protocol 3 finds",
+        ),
         ({"data.source": "dicom"}, "data.source is 'dicom'; expected one of phantom"),
         ({"data.source": "emidec"}, "data.path is empty"),
         (

@@ -34,7 +34,7 @@ class Measures:
       true_ml: Volume of the true scar.
       called_ml: Volume of what is called scar.
       true_percent_lv: Of the myocardium's volume.
-      called_percent_lv: Of the myocardium's volume.
+      called_percent_lv: Of the myocardium's volume, the found one's in Protocol 3.
       hd95_mm: 95th percentile of the surfaces' distance.
       assd_mm: Their mean distance.
       surface_dice: Share of them within `TOLERANCE_MM`; 0 of a missed or false scar,
@@ -102,6 +102,7 @@ def measure_patients(
     studies: Sequence[Study],
     called: Mapping[str, np.ndarray],
     side_mm: Mapping[str, float],
+    myocardium: Mapping[str, np.ndarray] | None = None,
 ) -> Measures:
     """Returns each patient's volumes and surface distances.
 
@@ -109,18 +110,28 @@ def measure_patients(
       studies: The patients that were tested, in the order of their names.
       called: Of each, (seeds, Z, Y, X) bool.
       side_mm: Of each, the longest side of its crops.
+      myocardium: Of each, (seeds, Z, Y, X) bool as found, of which called scar is a
+        share; None: the drawn one.
     """
     names = [field.name for field in dataclasses.fields(Measures)]
+    walls = myocardium or {
+        s.patient: [s.myocardium] * len(called[s.patient]) for s in studies
+    }
     table = np.array(
         [
-            [_measure(s, mask, side_mm[s.patient]) for mask in called[s.patient]]
+            [
+                _measure(s, *masks, side_mm[s.patient])
+                for masks in zip(called[s.patient], walls[s.patient], strict=True)
+            ]
             for s in studies
         ]
     )
     return Measures(**{name: table[..., i].T for i, name in enumerate(names)})
 
 
-def _measure(study: Study, called: np.ndarray, side_mm: float) -> tuple[float, ...]:
+def _measure(
+    study: Study, called: np.ndarray, wall: np.ndarray | None, side_mm: float
+) -> tuple[float, ...]:
     """Returns one patient's measures of one mask, in the order of `Measures`."""
     geometry, scar = study.geometry, np.asarray(study.scar)
 
@@ -128,8 +139,7 @@ def _measure(study: Study, called: np.ndarray, side_mm: float) -> tuple[float, .
         return np.nan if mask is None else mask.sum(axis=(1, 2)) @ geometry.voxels_ml
 
     true_ml, called_ml = volume_ml(scar), volume_ml(called)
-    lv_ml = volume_ml(study.myocardium)
-    percent = 100 / lv_ml if lv_ml else np.nan
+    true_lv_ml, called_lv_ml = volume_ml(study.myocardium), volume_ml(wall)
     surfaces = (
         boundary_points(
             mask,
@@ -141,7 +151,10 @@ def _measure(study: Study, called: np.ndarray, side_mm: float) -> tuple[float, .
     )
     distances = surface_metrics(*surfaces, tolerance_mm=TOLERANCE_MM)
     return (
-        *(true_ml, called_ml, true_ml * percent, called_ml * percent),
+        *(true_ml, called_ml),
+        100 * true_ml / true_lv_ml if true_lv_ml else np.nan,
+        # Where no wall was found, no scar was either.
+        100 * called_ml / called_lv_ml if called_lv_ml else 0 if true_lv_ml else np.nan,
         *(distances["hd95_mm"], distances["assd_mm"], distances["surface_dice"]),
         np.sqrt(2) * side_mm,
     )

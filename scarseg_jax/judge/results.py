@@ -11,6 +11,7 @@ from scarseg_jax.judge.agreement import Agreement
 from scarseg_jax.judge.consensus import ReadersSummary
 from scarseg_jax.judge.measures import Centre, Detection, EmptyMasks
 from scarseg_jax.judge.metrics import Failures, MeanSd, Spread
+from scarseg_jax.judge.ventricle import VentricleFigures
 from scarseg_jax.run import Decision, EpochRecord, RunRecord
 
 
@@ -256,7 +257,8 @@ class About:
 
     Attributes:
       name: Of the method.
-      protocol: 1 looked at the whole image, 2 inside the myocardium.
+      protocol: 1 looked at the whole image, 2 inside the drawn myocardium, 3 inside
+        the one that it found.
       source: Of the data.
       selection: What chose the epoch; "none" without training.
       run: Of the networks; None without training.
@@ -314,6 +316,7 @@ class Summary:
       decision_rule: In words: when scar is called.
       interval_rule: In words.
       picture_rule: In words: what `Pictures` show of several seeds.
+      ventricle: How well it was found; None where it was not looked for.
     """
 
     about: About
@@ -350,6 +353,7 @@ class Summary:
     decision_rule: str
     interval_rule: str
     picture_rule: str
+    ventricle: VentricleFigures | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

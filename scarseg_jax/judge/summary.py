@@ -40,6 +40,7 @@ from scarseg_jax.judge.statistics import (
     expected_calibration_error,
     mean_interval,
 )
+from scarseg_jax.judge.ventricle import FoundVentricles, judge_ventricles
 from scarseg_jax.judge.windows import native_pictures
 from scarseg_jax.run import EpochRecord
 from scarseg_jax.study import Slices, Study
@@ -84,6 +85,7 @@ class Answers:
       native: Of each patient, (seeds, Z, Y, X) bool.
       crop_probability: (seeds, N, 64, 64) float32; None of a method without.
       native_probability: Of each patient, (seeds, Z, Y, X) float32; None as above.
+      found: The ventricles that were found, if they were looked for.
     """
 
     fold: np.ndarray
@@ -92,6 +94,7 @@ class Answers:
     native: Mapping[str, np.ndarray]
     crop_probability: np.ndarray | None = None
     native_probability: Mapping[str, np.ndarray] | None = None
+    found: FoundVentricles | None = None
 
 
 def judge(
@@ -121,7 +124,8 @@ def judge(
     native = _native_counts(truth.studies, answers.native)
     crop = metrics.count(answers.crop, slices.scar)
     sides = {s.patient: _longest_side_mm(slices, s.patient) for s in truth.studies}
-    sizes = measures.measure_patients(truth.studies, answers.native, sides)
+    found = answers.found.myocardium if answers.found else None
+    sizes = measures.measure_patients(truth.studies, answers.native, sides, found)
     patient_fold = {
         str(p): int(f) for p, f in zip(slices.patient, answers.fold, strict=True)
     }
@@ -187,6 +191,7 @@ def _summary(truth, answers, about, history, native, crop, sizes) -> Summary:
         decision_rule=_decision_rule(about),
         interval_rule=INTERVAL_RULE,
         picture_rule=PICTURE_RULE,
+        ventricle=judge_ventricles(studies, answers.found) if answers.found else None,
     )
 
 
@@ -409,14 +414,14 @@ def _calibration(
     said, true = [], []
     for study in studies:
         everywhere = np.ones(study.image.shape, bool)
-        region = everywhere if protocol == 1 else np.asarray(study.myocardium)
+        region = np.asarray(study.myocardium) if protocol == 2 else everywhere
         own = answers.native_probability[study.patient][:, region]
         said.append(own.ravel())
         scar = np.asarray(study.scar)[region]
         true.append(np.broadcast_to(scar, own.shape).ravel())
     said, true = np.concatenate(said), np.concatenate(true)
     return Calibration(
-        region="image" if protocol == 1 else "myocardium",
+        region="myocardium" if protocol == 2 else "image",
         ece=expected_calibration_error(said, true),
         brier=brier(said, true),
     )

@@ -6,6 +6,8 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.study import Tissue
 
 _SCAR = frozenset({Tissue.SCAR, Tissue.NO_REFLOW})
+_WALL = _SCAR | {Tissue.MYOCARDIUM}
+_CAVITY = frozenset({Tissue.CAVITY})
 # The tissues of class 1, 2, ...; all others are class 0, the background.
 CLASSES: dict[str, tuple[tuple[Tissue, ...], ...]] = {
     "scar": ((Tissue.SCAR, Tissue.NO_REFLOW),),
@@ -25,8 +27,17 @@ def count(name: str) -> int:
 
 def scar_classes(name: str) -> tuple[int, ...]:
     """Returns the classes that are scar."""
+    return _made_of(_SCAR, name)
+
+
+def tell_the_ventricle(name: str) -> bool:
+    """Returns whether the classes tell the ventricle's cavity and wall apart."""
+    return bool(_made_of(_CAVITY, name)) and len(_made_of(_WALL, name)) > 1
+
+
+def _made_of(wanted: frozenset[Tissue], name: str) -> tuple[int, ...]:
     pairs = enumerate(CLASSES[name], start=1)
-    return tuple(number for number, tissues in pairs if _SCAR.issuperset(tissues))
+    return tuple(number for number, tissues in pairs if wanted.issuperset(tissues))
 
 
 def to_classes(labels: np.ndarray, name: str) -> np.ndarray:
@@ -55,5 +66,22 @@ def scar_probability(probability: np.ndarray, name: str) -> np.ndarray:
       probability: (..., K - 1) of each class but the background.
       name: Of the classes.
     """
-    first, *others = (probability[..., number - 1] for number in scar_classes(name))
+    return _together(probability, scar_classes(name))
+
+
+def ventricle_probabilities(
+    probability: np.ndarray, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the (...) probabilities of the cavity and of the wall, scarred or not.
+
+    Args:
+      probability: (..., K - 1) of each class but the background.
+      name: Of classes that `tell_the_ventricle`.
+    """
+    cavity, wall = (_made_of(tissues, name) for tissues in (_CAVITY, _WALL))
+    return _together(probability, cavity), _together(probability, wall)
+
+
+def _together(probability: np.ndarray, classes: tuple[int, ...]) -> np.ndarray:
+    first, *others = (probability[..., number - 1] for number in classes)
     return sum(others, start=first)

@@ -162,7 +162,7 @@ def network_input(
 ) -> np.ndarray:
     """Returns what the network sees of a crop, (size, size, channels) float32.
 
-    Protocol 1 sees all of it; Protocol 2 multiplies by the myocardium first (paper,
+    Protocols 1 and 3 see all of it; Protocol 2 multiplies by the myocardium first (paper,
     section 2.1), from whose intensities the offset has been taken. A wall that was cut
     out and normalised looks the same whether part of it is bright, or all: with context
     the network sees beside it the whole crop, and where the myocardium is.
@@ -170,10 +170,10 @@ def network_input(
     Args:
       crop: (size, size) intensities.
       myocardium: (size, size) bool; read by Protocol 2.
-      protocol: 1 or 2.
+      protocol: 1, 2 or 3.
       context: Whether Protocol 2 sees the surroundings too.
     """
-    if protocol == 1:
+    if protocol != 2:
         return z_score(crop)[..., None]
     inside = crop[myocardium]
     dark = np.percentile(inside, DARK_PERCENTILE) if inside.size else 0
@@ -185,6 +185,6 @@ def network_input(
 
 def cut_out_channels(*, protocol: int, context: bool) -> np.ndarray:
     """Returns (channels,) bool, which of `network_input` have a mask's sharp edge."""
-    if protocol == 1:
+    if protocol != 2:
         return np.array([False])
     return np.array([True, False, True] if context else [True])

@@ -20,7 +20,7 @@ def cut(study: Study, *, protocol: int, context: bool = False) -> Slices:
 
     Args:
       study: With its myocardium for Protocol 2; without, the network sees nothing.
-      protocol: 1 sees the whole crop, 2 the myocardium only.
+      protocol: 1 and 3 see the whole crop, 2 the myocardium only.
       context: Whether the network sees the surroundings beside the myocardium.
 
     Raises:

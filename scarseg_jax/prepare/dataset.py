@@ -74,7 +74,7 @@ def prepare(
       directory: Where the data set is kept; one, the last that was built.
       source: The patients. The bytes of their files tell whether anything has changed;
         without files every study is read for that.
-      protocol: 1 sees the whole crop, 2 the myocardium only.
+      protocol: 1 and 3 see the whole crop, 2 the myocardium only.
       context: Whether Protocol 2 sees the surroundings too.
       consensus: How several readers' scars become one, of `consensus.RULES`.
       force: Whether implausible masks are taken.

@@ -12,7 +12,6 @@ from scarseg_jax.learn import checkpoint, ensemble, targets
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.prepare.cut import PREPARATION
 from scarseg_jax.run import RunRecord, TrainedMember
-from scarseg_jax.study import Slices
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,19 +29,6 @@ class Model:
     run: RunRecord
     members: tuple[TrainedMember, ...]
     ask: Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-    def scar_probability(self, slices: Slices, wanted: np.ndarray) -> np.ndarray:
-        """Returns each network's probability of scar on the slices wanted of it.
-
-        Args:
-          slices: Cut with the run's protocol.
-          wanted: (M, n) indices.
-
-        Returns:
-          (M, n, 64, 64) float32.
-        """
-        said = self.ask(slices.image, wanted)
-        return targets.scar_probability(said, self.run.classes)
 
 
 def load_model(

@@ -4,20 +4,36 @@ What a run is judged on and what `predict` writes are both made by `on_native_gr
 `decide.call_scar`; the way in is `prepare.cut`.
 """
 
+import dataclasses
 import logging
 
 import numpy as np
 
 from scarseg_jax.errors import InputError
+from scarseg_jax.learn import targets
 from scarseg_jax.prepare import crop, likeness
 from scarseg_jax.prepare.cut import box_of, cut
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.run import Decision, Segmentation
 from scarseg_jax.segment import decide
 from scarseg_jax.segment.model import Model
+from scarseg_jax.segment.ventricle import Ventricle, find_ventricle
 from scarseg_jax.study import Slices, Study
 
 _log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answer:
+    """What networks say of a study, on its own grid.
+
+    Attributes:
+      scar: (Z, Y, X) float32 probability.
+      ventricle: The one they found, where Protocol 3 looked for it.
+    """
+
+    scar: np.ndarray
+    ventricle: Ventricle | None
 
 
 def find_scar(
@@ -31,7 +47,7 @@ def find_scar(
     Args:
       model: From `load_model`.
       study: With its myocardium, if the run is Protocol 2. Where there is one, nothing
-        outside it is called scar in Protocol 1 either.
+        outside it is called scar in the others either, and Protocol 3 finds no other.
       threshold: Probability from which a pixel is scar, of any area; None takes the
         mean of what the networks were trained to take.
       force: Whether an implausible myocardium is taken.
@@ -46,28 +62,35 @@ def find_scar(
     if protocol == 2 and study.myocardium is None:
         raise InputError(
             "--myocardium is missing; this run is Protocol 2, which looks inside the"
-            " myocardium: give its mask, or use a run of Protocol 1"
+            " myocardium: give its mask, or use a run of Protocol 3, which finds it"
         )
     slices = cut(study, protocol=protocol, context=model.run.context)
     check_masks(study, force=force)
     patient, asked = _asked(model, study)
     members = tuple(model.members[i] for i in asked)
     wanted = np.tile(np.arange(len(study.image)), (len(model.members), 1))
-    probability = model.scar_probability(slices, wanted)[asked].mean(axis=0)
-    native = on_native_grid(probability, slices, study, protocol=protocol)
-    if study.myocardium is not None:
-        native = native * study.myocardium
+    answer = on_native_grid(
+        model.ask(slices.image, wanted)[asked].mean(axis=0),
+        slices,
+        study,
+        protocol=protocol,
+        classes=model.run.classes,
+        inside=study.myocardium,
+    )
+    found = answer.ventricle
     if threshold is None:
         decision = decide.mean([member.decision for member in members])
     else:
         decision = Decision(threshold)
     return Segmentation(
         study=study,
-        probability=native,
-        scar=call_scar(native, study, decision),
+        probability=answer.scar,
+        scar=call_scar(answer.scar, study, decision),
         decision=decision,
         members=members,
         run=model.run,
+        myocardium=found.myocardium if found else study.myocardium,
+        cavity=found.cavity if found else study.cavity,
         patient=patient,
         left_out=tuple(m for m in model.members if m not in members),
     )
@@ -102,21 +125,40 @@ def _asked(model: Model, study: Study) -> tuple[str | None, list[int]]:
 
 
 def on_native_grid(
-    probability: np.ndarray, slices: Slices, study: Study, *, protocol: int
-) -> np.ndarray:
-    """Returns (Z, Y, X) float32 probabilities of (Z, 64, 64) of a study's crops.
+    said: np.ndarray,
+    slices: Slices,
+    study: Study,
+    *,
+    protocol: int,
+    classes: str,
+    inside: np.ndarray | None = None,
+) -> Answer:
+    """Returns what networks say of a study's crops, on its own grid.
 
-    0 outside the crops and, in Protocol 2, outside the myocardium: there nothing was
-    looked at.
+    Scar has no probability outside the crops, and none outside `inside`; in Protocol 3,
+    where that is not given, none outside the myocardium that was found.
+
+    Args:
+      said: (Z, 64, 64, K - 1) probabilities of each class but the background.
+      slices: The study's.
+      study: Where they were cut out.
+      protocol: 1, 2 or 3.
+      classes: What is told apart, a name of `targets.CLASSES`.
+      inside: (Z, Y, X) bool; None: everywhere.
     """
-    shape = study.image.shape[1], study.image.shape[2]
-    native = np.stack(
-        [
-            crop.uncrop_probability(p, box_of(slices, z), shape)
-            for z, p in enumerate(probability)
-        ]
-    )
-    return native * study.myocardium if protocol == 2 else native
+    boxes = [box_of(slices, z) for z in range(len(said))]
+
+    def native(probability: np.ndarray) -> np.ndarray:
+        shape = study.image.shape[1], study.image.shape[2]
+        crops = zip(probability, boxes, strict=True)
+        return np.stack([crop.uncrop_probability(p, box, shape) for p, box in crops])
+
+    scar, ventricle = native(targets.scar_probability(said, classes)), None
+    if inside is None and protocol == 3:
+        parts = targets.ventricle_probabilities(said, classes)
+        ventricle = find_ventricle(*(native(part) for part in parts))
+        inside = ventricle.myocardium
+    return Answer(scar if inside is None else scar * inside, ventricle)
 
 
 def call_scar(probability: np.ndarray, study: Study, decision: Decision) -> np.ndarray:

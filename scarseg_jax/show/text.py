@@ -28,7 +28,7 @@ def headline(summary: Summary) -> str:
             cells = f"{100 * own.median:6.2f} %  {100 * own.iqr:6.2f} %"
             beside = f"  ({100 * papers.median:.2f} %, {100 * papers.iqr:.2f} %)"
         lines.append(f"  {name:4}{cells:18}{own.n:6}{beside}")
-    lines += _inside(summary)
+    lines += _inside(summary) + _ventricle(summary)
     for fault in ("missed", "false"):
         tally = getattr(summary.native.failures, fault)
         lines.append(
@@ -56,6 +56,18 @@ def _inside(summary: Summary) -> list[str]:
     return [
         f"  inside the myocardium: Acc {acc}, Sp {sp}; Acc of calling nothing {nothing}"
     ]
+
+
+def _ventricle(summary: Summary) -> list[str]:
+    found = summary.ventricle
+    if found is None or found.myocardium_dice.mean is None:
+        return []
+    line = f"  myocardium found: 3-D Dice {found.myocardium_dice.mean:.3f}"
+    if found.centre_mm.median is not None:
+        line += f", centre {found.centre_mm.median:.1f} mm off (median)"
+    if found.scar_dice_in_drawn.mean is not None:
+        line += f"; in the drawn one scar has {found.scar_dice_in_drawn.mean:.3f}"
+    return [line]
 
 
 def _dice(summary: Summary) -> list[str]:
