@@ -10,7 +10,8 @@ def shell(spacing_mm, outer_mm, inner_mm):
     """A shell between two ellipsoids of half axes (z, y, x) about the grid's middle."""
     counts = [int(2 * r / s) + 4 for r, s in zip(outer_mm, spacing_mm, strict=True)]
     axes = [
-        (np.arange(n) - (n - 1) / 2) * s for n, s in zip(counts, spacing_mm, strict=True)
+        (np.arange(n) - (n - 1) / 2) * s
+        for n, s in zip(counts, spacing_mm, strict=True)
     ]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     outer, inner = (
@@ -33,7 +34,8 @@ def test_a_shell_of_ellipsoids_weighs_what_the_formula_says():
 def test_twice_the_spacing_is_eight_times_the_volume(rng):
     mask = rng.random((4, 5, 6)) < 0.5
     once, twice = (
-        volume_ml(mask, Geometry.upright(4, (8.0 * n, 1.5 * n, 1.2 * n))) for n in (1, 2)
+        volume_ml(mask, Geometry.upright(4, (8.0 * n, 1.5 * n, 1.2 * n)))
+        for n in (1, 2)
     )
     assert twice == pytest.approx(8 * once)
 

@@ -33,6 +33,8 @@ def test_chords_are_as_long_as_the_wall_is_thick(spacing_mm):
     found = chords(study, scar_of(study, 0))
     assert (np.bincount(found.slice) == CHORDS).all()
     assert found.length_mm.mean() == pytest.approx(OUTER_MM - INNER_MM, rel=0.02)
+    widths_mm = np.bincount(found.slice, found.width_mm)
+    np.testing.assert_allclose(widths_mm, 2 * np.pi * 25, rtol=0.02)
     assert found.length_mm.std() < 0.7 * max(spacing_mm[1:])
 
 

@@ -25,7 +25,7 @@ def test_without_a_cavity_the_hole_is_inside():
 @pytest.mark.parametrize("cavity", [POOL, None])
 @pytest.mark.parametrize("opening_deg", [40, 150])
 def test_a_wall_that_is_not_closed_is_open(opening_deg, cavity):
-    wall = wall_of(RING & (ANGLE > opening_deg), cavity, PIXEL_MM)
+    wall = wall_of(RING & (opening_deg < ANGLE), cavity, PIXEL_MM)
     assert wall.shape is Shape.OPEN
     assert not wall.inner.any()
 
@@ -42,7 +42,7 @@ def test_a_pinhole_is_no_cavity():
 
 
 def test_papillaries_are_inside_and_stray_pixels_are_not_the_wall():
-    drawn = RING | (np.hypot(*(np.indices(RING.shape) - 30)) < 4)
+    drawn = RING | (np.linalg.norm(np.indices(RING.shape) - 30, axis=0) < 4)
     drawn[0, 0] = True
     wall = wall_of(drawn, None, PIXEL_MM)
     np.testing.assert_array_equal(wall.inner, POOL)

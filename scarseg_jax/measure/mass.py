@@ -25,4 +25,4 @@ def mass_g(volume_ml: float | None) -> float | None:
 
 def percent(part: float | None, whole: float | None) -> float | None:
     """Returns a part of a whole in per cent; None where there is none to speak of."""
-    return None if part is None or not whole else 100 * part / whole
+    return None if part is None or not whole else 100 * (part / whole)

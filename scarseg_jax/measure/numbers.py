@@ -57,7 +57,7 @@ class Numbers:
       no_reflow_of_lv_percent: The same.
       no_reflow_of_scar_percent: The same.
       transmurality_percent: Mean over the chords of all slices with a ring, those
-        without scar at 0, each for the length of its slice.
+        without scar at 0, each for the area midway in the wall that it stands for.
       transmurality_of_scar_percent: The same over the chords with scar.
       slices_with_myocardium: From 0, the base.
       slices_with_scar: From 0.
@@ -131,8 +131,8 @@ def measure(
     depth, depth_of_scar, found = None, None, None
     if lv is not None:
         chords = chords_of(walls_of(study), scar)
-        length = geometry.extents_mm[chords.slice]
-        depth, depth_of_scar = depth_percent(chords.scar, length)
+        mm2 = geometry.extents_mm[chords.slice] * chords.width_mm
+        depth, depth_of_scar = depth_percent(chords.scar, mm2)
         found = segments_of(study, scar, reference)
     return Numbers(
         patient=study.patient,

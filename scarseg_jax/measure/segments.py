@@ -216,8 +216,8 @@ def segments_of(
 ) -> Segments:
     """Returns the scar in each segment.
 
-    A chord stands for the length that its slice does, in the share that lies in the
-    segment's third. Scar outside the myocardium is in no segment.
+    A chord stands for its piece of the midline times the length of its slice that lies
+    in the segment's third. Scar outside the myocardium is in no segment.
 
     Args:
       study: With its myocardium.
@@ -237,7 +237,7 @@ def segments_of(
     each = [Segment(number, name) for number, name in enumerate(NAMES, start=1)]
     if reference is not None and len(rings) >= _LEAST_RINGS:
         pixels, found = _pixels(walls, scar, rings), chords_of(walls, scar)
-        chords = _Parts(found.slice, found.angle_deg, found.scar)
+        chords = _Parts(found.slice, found.angle_deg, found.width_mm, found.scar)
         number = 0
         for share, sectors in zip(_thirds(rings, geometry), _SECTORS, strict=True):
             for sector in range(sectors):
@@ -260,14 +260,15 @@ def segments_of(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Parts:
-    """Pixels or chords: (n,) slice, angle, and share of scar."""
+    """Pixels or chords: (n,) slice, angle, size in the slice, and share of scar."""
 
     slice: np.ndarray
     angle_deg: np.ndarray
+    size: np.ndarray
     scar: np.ndarray
 
     def take(self, which: np.ndarray) -> "_Parts":
-        return _Parts(self.slice[which], self.angle_deg[which], self.scar[which])
+        return _Parts(*(column[which] for column in vars(self).values()))
 
     def sector(self, reference: Reference, sectors: int) -> np.ndarray:
         """Returns (n,) int, counted from the anterior one towards the septum."""
@@ -284,7 +285,7 @@ def _pixels(walls: Sequence[Wall], scar: np.ndarray, slices: Sequence[int]) -> _
         y, x = np.nonzero(walls[z].myocardium)
         rows.append([np.full(y.size, z), walls[z].angle_deg(y, x), scar[z, y, x]])
     z, angle, scarred = (np.concatenate(part) for part in zip(*rows, strict=True))
-    return _Parts(z, angle, scarred)
+    return _Parts(z, angle, np.ones(z.size), scarred)
 
 
 def _segment(
@@ -295,14 +296,14 @@ def _segment(
     geometry: Geometry,
 ) -> Segment:
     """Returns a segment of (Z,) shares of slices' pixels and chords."""
-    ml = (share * geometry.voxels_ml)[pixels.slice]
+    ml = (share * geometry.voxels_ml)[pixels.slice] * pixels.size
     scar_mm2 = geometry.pixel_mm2 * share[pixels.slice] @ pixels.scar
     volume_ml = float(ml.sum())
     depth = depth_of_scar = None
     if chords is not None:
-        length = (share * geometry.extents_mm)[chords.slice]
-        depth, depth_of_scar = depth_percent(chords.scar, length)
-    scarred = percent(float(ml @ pixels.scar), volume_ml)
+        mm2 = (share * geometry.extents_mm)[chords.slice] * chords.size
+        depth, depth_of_scar = depth_percent(chords.scar, mm2)
+    scarred = percent(float((ml * pixels.scar).sum()), volume_ml)
     none = "0" if scar_mm2 < _LEAST_SCAR_MM2 else None
     return Segment(
         number=number,

@@ -33,12 +33,14 @@ class Chords:
       slice: (n,) int.
       angle_deg: (n,) float64 of their midpoints, `Wall.angle_deg`.
       length_mm: (n,) float64, of the wall.
+      width_mm: (n,) float64, the piece of the midline that each stands for.
       scar: (n,) float64, the share of the length that is scar.
     """
 
     slice: np.ndarray
     angle_deg: np.ndarray
     length_mm: np.ndarray
+    width_mm: np.ndarray
     scar: np.ndarray
 
 
@@ -52,7 +54,7 @@ def chords_of(walls: Sequence[Wall], scar: np.ndarray) -> Chords:
       walls: Of each slice.
       scar: (Z, Y, X) bool, no-reflow included; outside the walls it does not count.
     """
-    none = np.zeros((0, 4))
+    none = np.zeros((0, 5))
     rings = [z for z, wall in enumerate(walls) if wall.shape is Shape.RING]
     rows = [np.insert(_chords(walls[z], scar[z]), 0, z, axis=1) for z in rings]
     table = np.concatenate([none, *rows])
@@ -68,12 +70,12 @@ def depth_percent(
       scar: (n,) float64 shares.
       weight: (n,) float64, how much of the heart each chord stands for.
     """
-    deep = float(weight @ scar)
-    return percent(deep, float(weight.sum())), percent(deep, float(weight @ (scar > 0)))
+    deep, scarred = (float((weight * of).sum()) for of in (scar, scar > 0))
+    return percent(deep, float(weight.sum())), percent(deep, scarred)
 
 
 def _chords(wall: Wall, scar: np.ndarray) -> np.ndarray:
-    """Returns a ring's chords, (n, 3): angle, length and share of scar."""
+    """Returns a ring's chords, (n, 4): angle, length, width, share of scar."""
     pixel = np.array(wall.pixel_mm)
     rows, columns = (np.flatnonzero(wall.outer.any(axis=axis)) for axis in (1, 0))
     corner = np.array([rows[0], columns[0]])
@@ -83,7 +85,7 @@ def _chords(wall: Wall, scar: np.ndarray) -> np.ndarray:
         np.asarray(ndimage.distance_transform_edt(mask, sampling=wall.pixel_mm))
         for mask in (inner == 0, outer)
     )
-    points, normals = _midline(inner_mm - outer_mm, pixel)
+    points, normals, width = _midline(inner_mm - outer_mm, pixel)
     step = _STEP_PX * pixel.min()
     reach = np.arange(0, 2 * (inner_mm * outer).max() + 2 * step, step)
     to_inner = _crossing(inner, points, -normals, reach, pixel)
@@ -102,13 +104,14 @@ def _chords(wall: Wall, scar: np.ndarray) -> np.ndarray:
         # Half of the wall, and not of the pixel, which reaches across the borders.
         share = (_at(scarred, at, pixel) > _at(tissue, at, pixel) / 2).mean(axis=1)
     y, x = (points / pixel).T + corner[:, None] - 3
-    return np.stack([wall.angle_deg(y, x), length, share], axis=1)
+    widths = np.full(length.shape, width)
+    return np.stack([wall.angle_deg(y, x), length, widths, share], axis=1)
 
 
 def _midline(
     between_mm: np.ndarray, pixel: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `CHORDS` points, mm, on the longest line where this is 0, and normals.
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns points, mm, on the longest line where this is 0, normals, and their step.
 
     Args:
       between_mm: (Y, X), negative inside.
@@ -124,10 +127,11 @@ def _midline(
     tangent = np.roll(smooth, -1, axis=0) - np.roll(smooth, 1, axis=0)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    step = float(np.hypot(*(np.roll(smooth, -1, axis=0) - smooth).T).sum() / CHORDS)
     y, x = (smooth - smooth.mean(axis=0)).T
     clockwise = np.sum(y * np.roll(x, -1) - x * np.roll(y, -1)) > 0
     outwards = normal if not clockwise else -normal
-    return smooth[::_FINE], outwards[::_FINE]
+    return smooth[::_FINE], outwards[::_FINE], step
 
 
 def _crossing(
