@@ -110,8 +110,15 @@ def test_a_single_slice_is_measured():
 
 
 def test_a_mask_on_another_grid_is_refused():
-    with pytest.raises(InputError, match="scar mask has shape"):
+    with pytest.raises(InputError, match="scar: a mask of shape"):
         measure(heart(3), scar_of(heart(4), 0, 90))
+
+
+def test_masks_of_numbers_are_masks():
+    study = heart()
+    scar, dark = scar_of(study, 0, 90), scar_of(study, 30, 20)
+    numbered = measure(study, 3 * scar.astype(np.int8), no_reflow=4.0 * dark)
+    assert numbered == measure(study, scar, no_reflow=dark)
 
 
 def bare():

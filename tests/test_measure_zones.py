@@ -103,3 +103,5 @@ def test_unknown_names_and_empty_regions_are_refused():
     image = np.zeros((1, 2, 2))
     with pytest.raises(InputError, match="region of 0 pixels"):
         find_zones(image, image > 0, "amado_fwhm", phase_sensitive=False)
+    with pytest.raises(InputError, match="remote: a mask of shape"):
+        find("2sd", remote=np.ones((1, 1, 2), bool))

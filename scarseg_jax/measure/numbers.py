@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scarseg_jax.errors import InputError
+from scarseg_jax.measure.grid import on_grid
 from scarseg_jax.measure.mass import DENSITY_G_PER_ML, mass_g, percent, volume_ml
 from scarseg_jax.measure.segments import NAMES, Reference, Segment, segments_of
 from scarseg_jax.measure.transmurality import chords_of, depth_percent
@@ -111,15 +111,9 @@ def measure(
     Raises:
       InputError: If a mask has another shape than the image.
     """
-    for name, mask in (("scar", scar), ("no-reflow", no_reflow)):
-        if mask is not None and mask.shape != study.image.shape:
-            raise InputError(
-                f"patient {study.patient}: the {name} mask has shape {mask.shape}, the"
-                f" image {study.image.shape}; both must lie on one grid"
-            )
-    scar = scar.astype(bool)
+    scar = on_grid("scar", scar, study.image.shape)
     if no_reflow is not None:
-        no_reflow = no_reflow.astype(bool)
+        no_reflow = on_grid("no-reflow", no_reflow, study.image.shape)
         scar |= no_reflow
     geometry, lv = study.geometry, study.myocardium
     if lv is not None and not lv.any():

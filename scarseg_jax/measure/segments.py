@@ -21,6 +21,7 @@ import numpy as np
 from scipy import ndimage
 
 from scarseg_jax.errors import InputError
+from scarseg_jax.measure.grid import on_grid
 from scarseg_jax.measure.mass import percent
 from scarseg_jax.measure.transmurality import chords_of, depth_percent
 from scarseg_jax.measure.walls import Shape, Wall, walls_of
@@ -137,7 +138,7 @@ def from_insertions(
       inferior: The same.
 
     Raises:
-      InputError: If a point's slice has no wall around a cavity.
+      InputError: If a point's slice has no wall around a cavity, or it lies outside.
     """
     walls = walls_of(study)
     start = _angle_of(study, walls, anterior, "anterior")
@@ -159,6 +160,12 @@ def _angle_of(
             f"patient {study.patient}: the {name} insertion in slice {z:g}; expected one"
             f" whose myocardium is a ring, of {rings}: give the point in such a slice"
         )
+    height, width = study.image.shape[1:]
+    if not (0 <= y < height and 0 <= x < width):
+        raise InputError(
+            f"patient {study.patient}: the {name} insertion at row {y:g}, column {x:g};"
+            f" expected a point of {height} x {width} pixels: give (slice, row, column)"
+        )
     return float(walls[int(z)].angle_deg(y, x))
 
 
@@ -174,9 +181,10 @@ def from_right_ventricle(study: Study, right_ventricle: np.ndarray) -> Reference
       right_ventricle: (Z, Y, X) bool.
 
     Raises:
-      InputError: If no slice has both.
+      InputError: If no slice has both, or the grids differ.
     """
     walls = walls_of(study)
+    right_ventricle = on_grid("right ventricle", right_ventricle, study.image.shape)
     septa = [
         _septum(wall, right_ventricle[z])
         for z, wall in enumerate(walls)
@@ -225,9 +233,10 @@ def segments_of(
       reference: Where the septum is; None leaves 1 to 16 unknown.
 
     Raises:
-      InputError: If the study has no myocardium.
+      InputError: If the study has no myocardium, or the scar another grid.
     """
     walls, geometry = walls_of(study), study.geometry
+    scar = on_grid("scar", scar, study.image.shape)
     rings = [z for z, wall in enumerate(walls) if wall.shape is Shape.RING]
     caps = [
         z

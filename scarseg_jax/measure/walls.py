@@ -5,7 +5,7 @@ import enum
 
 import numpy as np
 from scipy import ndimage
-from skimage import measure
+from skimage.measure import label
 from skimage.morphology import convex_hull_image
 
 from scarseg_jax.errors import InputError
@@ -129,7 +129,7 @@ def _around(myocardium: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 def _parts(mask: np.ndarray) -> np.ndarray:
     """Returns 0 outside of a mask, and inside from 1 the number of a pixel's part."""
-    return np.asarray(measure.label(mask, connectivity=2))
+    return np.asarray(label(mask, connectivity=2))
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:

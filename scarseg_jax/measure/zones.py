@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from scarseg_jax.errors import InputError
+from scarseg_jax.measure.grid import on_grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +186,7 @@ def find_zones(
 
     Raises:
       InputError: If the definition is not known or means nothing for such images, or
-        if region or remote myocardium are lacking.
+        if region or remote myocardium are lacking or of another grid.
     """
     if definition not in DEFINITIONS:
         names = ", ".join(DEFINITIONS)
@@ -197,6 +198,11 @@ def find_zones(
             f"zones: {definition} ({how.words}) of a phase-sensitive image, whose zero is"
             f" arbitrary; expected a magnitude image: choose one of {names}"
         )
+    region = on_grid("region", region, image.shape)
+    if remote is not None:
+        remote = on_grid("remote", remote, image.shape)
+    if no_reflow is not None:
+        no_reflow = on_grid("no-reflow", no_reflow, image.shape)
     found = _remote(image, remote)
     if found is None and how.takes_remote:
         raise InputError(

@@ -79,7 +79,7 @@ def place(number: int) -> tuple[float, float, float, float]:
 
 def _draw(numbers: Numbers, shown: str) -> Figure:
     value, bin_name, words = SHOWN[shown]
-    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(5.0, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlim=(-4.9, 4.9), ylim=(-4.9, 4.9), aspect="equal")
     axes.set_axis_off()
