@@ -64,3 +64,7 @@ def test_a_single_slice_has_the_header_s_spacing():
 def test_there_is_no_share_of_nothing(part, whole):
     assert percent(part, whole) is None
     assert mass_g(None) is None
+
+
+def test_a_millilitre_of_myocardium_weighs_its_density():
+    assert mass_g(1.0) == 1.05

@@ -258,6 +258,21 @@ def test_bins_hold_their_upper_end(percentage, name):
     assert bin_of(percentage) == name
 
 
+def test_a_chord_of_a_smaller_ring_counts_for_less():
+    study = heart(6)
+    radius, _ = polar(study.spacing_mm)
+    assert study.myocardium is not None
+    assert study.cavity is not None
+    wall, pool = study.myocardium.copy(), study.cavity.copy()
+    wall[1], pool[1] = (radius > 10) & (radius <= 15), radius <= 10
+    study = dataclasses.replace(study, myocardium=wall, cavity=pool)
+    found = segments_of(
+        study, on([1], wall), from_insertions(study, point(study, 120, z=0))
+    )
+    for segment in found.each[:6]:  # midlines of 12.5 and 25 mm
+        assert segment.transmurality_percent == pytest.approx(100 / 3, abs=2)
+
+
 def test_a_few_pixels_are_no_scarred_segment():
     study = heart(SLICES)
     scar = np.zeros(study.image.shape, bool)

@@ -68,6 +68,13 @@ def test_half_of_a_maximum_is_refused_where_zero_is_arbitrary(definition):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("definition", ["amado_fwhm", "schmidt_2007", "roes_2009"])
+def test_a_half_maximum_below_the_remote_mean_is_refused(definition):
+    with pytest.raises(InputError, match=r"half of a maximum, 250, .* mean of 300"):
+        find(definition, offset=200)
+    assert find(definition, offset=-10)[1].core.any()
+
+
 @pytest.mark.parametrize(
     "definition", [name for name, how in DEFINITIONS.items() if not how.takes_zero]
 )

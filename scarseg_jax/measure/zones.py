@@ -181,23 +181,16 @@ def find_zones(
         or hyper-enhancement, for which Amado 2004 grow a region from a seed.
       definition: A name of `DEFINITIONS`.
       phase_sensitive: Whether the image is, so that its zero is arbitrary.
-      remote: (Z, Y, X) bool, healthy myocardium.
+      remote: (Z, Y, X) bool, healthy myocardium. Where it has no part in the
+        definition, it still shows an offset of the intensities.
       no_reflow: (Z, Y, X) bool, dark, and core all the same.
 
     Raises:
-      InputError: If the definition is not known or means nothing for such images, or
-        if region or remote myocardium are lacking or of another grid.
+      InputError: If the definition is not known or means nothing for such images, as
+        where half of a maximum is not above remote myocardium, or if region or remote
+        myocardium are lacking or of another grid.
     """
-    if definition not in DEFINITIONS:
-        names = ", ".join(DEFINITIONS)
-        raise InputError(f"zones: {definition!r}; expected one of {names}: choose one")
-    how = DEFINITIONS[definition]
-    if phase_sensitive and how.takes_zero:
-        names = ", ".join(n for n, d in DEFINITIONS.items() if not d.takes_zero)
-        raise InputError(
-            f"zones: {definition} ({how.words}) of a phase-sensitive image, whose zero is"
-            f" arbitrary; expected a magnitude image: choose one of {names}"
-        )
+    how = _chosen(definition, phase_sensitive)
     region = on_grid("region", region, image.shape)
     if remote is not None:
         remote = on_grid("remote", remote, image.shape)
@@ -217,6 +210,12 @@ def find_zones(
     low, high = float(values.min()), float(values.max())
     nothing = Remote(np.nan, np.nan, np.nan, 0, ())  # and the rule does not ask
     core_above, grey_above = how.rule(found or nothing, low, high)
+    if found is not None and how.takes_zero and core_above <= found.mean:
+        raise InputError(
+            f"zones: {definition} puts half of a maximum, {core_above:g}, at or below the"
+            f" remote mean of {found.mean:g}; expected intensities whose zero is no"
+            " signal: choose a definition that does not need it"
+        )
     core, grey = region & (image > core_above), None
     if no_reflow is not None:
         core |= no_reflow
@@ -235,6 +234,20 @@ def find_zones(
         remote=found,
     )
     return Zones(core, grey, remote, levels)
+
+
+def _chosen(definition: str, phase_sensitive: bool) -> Definition:
+    if definition not in DEFINITIONS:
+        names = ", ".join(DEFINITIONS)
+        raise InputError(f"zones: {definition!r}; expected one of {names}: choose one")
+    how = DEFINITIONS[definition]
+    if phase_sensitive and how.takes_zero:
+        names = ", ".join(n for n, d in DEFINITIONS.items() if not d.takes_zero)
+        raise InputError(
+            f"zones: {definition} ({how.words}) of a phase-sensitive image, whose zero is"
+            f" arbitrary; expected a magnitude image: choose one of {names}"
+        )
+    return how
 
 
 def _remote(image: np.ndarray, mask: np.ndarray | None) -> Remote | None:
