@@ -12,7 +12,7 @@ VOCABULARY = {"errors", "study", "run", "files", "records", "signals"}
 # Each may import those of the lines above, and its own folder.
 ORDER = (
     VOCABULARY,
-    {"readers", "writers", "judge"},
+    {"readers", "writers", "judge", "measure"},
     {"prepare", "show"},
     {"learn"},
     {"segment"},
@@ -21,7 +21,7 @@ ORDER = (
     {"main", "predict", "compare", "cli"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-SHOW_MAY_IMPORT = VOCABULARY | {"judge", "show"}
+SHOW_MAY_IMPORT = VOCABULARY | {"judge", "measure", "show"}
 WITH_JAX = {"learn", "segment.model", "segment.pipeline", "experiment", "terminal"}
 WITH_FLAGS = {"main", "predict", "cli", "terminal"}
 MODULES = {

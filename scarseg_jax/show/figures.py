@@ -35,7 +35,7 @@ def training_curves(history: Sequence[EpochRecord]) -> str:
         dice.plot(epochs, values, color=_INK, alpha=0.5, linewidth=1)
     loss.set(xlabel="epoch", ylabel="training loss", yscale="log")
     dice.set(xlabel="epoch", ylabel="validation DSC, %", ylim=(0, 100))
-    return _svg(figure)
+    return svg(figure)
 
 
 def box_plots(metrics: Mapping[str, np.ndarray]) -> str:
@@ -58,7 +58,7 @@ def box_plots(metrics: Mapping[str, np.ndarray]) -> str:
         widths=0.55,
     )
     axes.set(ylabel="%", ylim=(-3, 103))
-    return _svg(figure)
+    return svg(figure)
 
 
 def dice_against_size(true_mm2: np.ndarray, dice: np.ndarray) -> str:
@@ -74,7 +74,7 @@ def dice_against_size(true_mm2: np.ndarray, dice: np.ndarray) -> str:
     if true_mm2.size:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-    return _svg(figure)
+    return svg(figure)
 
 
 def bland_altman_plot(
@@ -114,7 +114,7 @@ def bland_altman_plot(
         xlabel=f"mean of true and called scar, {unit}",
         ylabel=f"called \N{MINUS SIGN} true, {unit}",
     )
-    return _svg(figure)
+    return svg(figure)
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -129,7 +129,8 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
     return figure, axes
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """Returns a figure as SVG to put into a page, the same whenever it is drawn."""
     stream = io.StringIO()
     with rc_context(_STYLE):
         # No metadata: it would name the day and addresses on the web.

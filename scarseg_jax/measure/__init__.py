@@ -1,0 +1,1 @@
+"""Any mask to numbers: grams, zones, transmurality, segments; drawn or found alike."""
