@@ -66,7 +66,11 @@ def read_study(path: Path | str, *, series: Sequence[str] = (), time: int = 0) -
     Raises:
       InputError: If there is no such series, or its images are no stack.
     """
-    stack = open_stack(Path(path), series=series, time=time)
+    return to_study(open_stack(Path(path), series=series, time=time))
+
+
+def to_study(stack: Stack) -> Study:
+    """Returns the study of a stack."""
     return Study(
         stack.name,
         read_image(stack),

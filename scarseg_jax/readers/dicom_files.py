@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pydicom
 from pydicom import config
 from pydicom.errors import InvalidDicomError
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from scarseg_jax.errors import InputError
@@ -127,7 +128,7 @@ def read_pixels(image: Image) -> Any:
     """
     try:
         with _quiet(), image.item.open() as stream:
-            return pydicom.pixels.pixel_array(stream, index=image.frame)
+            return pixel_array(stream, index=image.frame)
     except Exception as error:  # decoders raise anything
         syntax = ""
         with contextlib.suppress(Exception), _quiet(), image.item.open() as stream:
@@ -246,6 +247,6 @@ def _flat(dataset: pydicom.Dataset) -> dict[str, Any]:
                 found |= _flat(element.value[0])
         elif element.keyword and element.value not in (None, ""):
             count = _LENGTHS.get(element.keyword, element.VM)
-            if element.VM == count:
+            if count == element.VM:
                 found[element.keyword] = element.value
     return found
