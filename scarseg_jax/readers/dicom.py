@@ -82,7 +82,7 @@ def to_study(stack: Stack) -> Study:
 def open_stack(path: Path, *, series: Sequence[str] = (), time: int = 0) -> Stack:
     """Returns the stack of the same arguments, before any pixel is read."""
     listed = dicom_series.list_series(dicom_files.read_headers(path))
-    chosen = dicom_series.choose(listed, series)
+    chosen = dicom_series.choose(listed, series, many=time != 0)
     images = dicom_series.one_at_each_place(chosen, time)
     spacing_mm = _check_alike(chosen, images)
     _check_parallel(chosen, images)

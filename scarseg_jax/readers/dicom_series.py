@@ -138,7 +138,9 @@ def list_series(images: Iterable[Image]) -> tuple[Series, ...]:
     return tuple(sorted(found, key=lambda s: (s.number, s.uid_end, s.kind.value)))
 
 
-def choose(series: Sequence[Series], asked: Sequence[str] = ()) -> Series:
+def choose(
+    series: Sequence[Series], asked: Sequence[str] = (), *, many: bool = False
+) -> Series:
     """Returns the series that was asked for, or the LGE short-axis stack.
 
     Candidates are MR images with a place, not phase maps, one at each place. Of several
@@ -151,6 +153,7 @@ def choose(series: Sequence[Series], asked: Sequence[str] = ()) -> Series:
       series: From `list_series`.
       asked: Each a series' number, or the end of its UID; several are one stack, as
         when every slice is a series.
+      many: Whether a place may have several images, of which one will be taken.
 
     Raises:
       InputError: If there is none, or more than one: the message lists them.
@@ -158,7 +161,7 @@ def choose(series: Sequence[Series], asked: Sequence[str] = ()) -> Series:
     if asked:
         chosen = _asked(series, asked)
     else:
-        left = [s for s in series if _possible(s)]
+        left = [s for s in series if _possible(s, many=many)]
         for keep in (_is_stack, _is_short_axis, _is_late):
             left = [s for s in left if keep(s)] or left
         if len(left) > 1 and len({_place_key(s) for s in left}) == 1:
@@ -168,8 +171,9 @@ def choose(series: Sequence[Series], asked: Sequence[str] = ()) -> Series:
             listed = "; ".join(s.line for s in series)
             raise InputError(
                 f"{len(left)} of {len(series)} series can be the LGE short-axis stack;"
-                " expected one: say which with --series=NUMBER, or the end of its UID."
-                f" There are: {listed}"
+                " expected one, of MR with one image at each place: say which with"
+                " --series=NUMBER, or the end of its UID, and of several images at a"
+                f" place with --time. There are: {listed}"
             )
         chosen = left[0]
         if not _is_late(chosen):
@@ -282,13 +286,13 @@ def _kind(image: Image) -> Kind:
     return kinds[0]
 
 
-def _possible(series: Series) -> bool:
+def _possible(series: Series, *, many: bool) -> bool:
     fields = series.images[0].fields
     return (
         fields.get("Modality") == "MR"
         and series.kind is not Kind.PHASE
         and series.placed
-        and all(len(images) == 1 for images in series.places)
+        and (many or all(len(images) == 1 for images in series.places))
     )
 
 

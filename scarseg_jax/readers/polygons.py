@@ -25,29 +25,21 @@ def coverage(
         numbers are centres, 0.5 where they are pixels' corners.
     """
     rows, columns = shape
-    # From here on whole numbers are borders; left of the image counts, right does not.
-    start = np.clip(
-        np.asarray(points, np.float64) - centre_px + 0.5, 0, [columns, rows]
-    )
-    added = np.zeros((rows + 1, columns + 2))
-    for (x0, y0), (x1, y1) in zip(start, np.roll(start, -1, axis=0), strict=True):
-        ends = np.array([x0, x1]), np.array([y0, y1])
-        cuts = [0.0, 1.0]
-        for low, high in ends:
-            if low != high:
-                between = np.arange(
-                    np.ceil(min(low, high)), np.floor(max(low, high)) + 1
-                )
-                cuts += ((between - low) / (high - low)).tolist()
-        t = np.unique(np.clip(cuts, 0, 1))
-        x, y = (low + t * (high - low) for low, high in ends)
-        middle_x, middle_y = ((v[1:] + v[:-1]) / 2 for v in (x, y))
-        column, row = (np.floor(v).astype(int) for v in (middle_x, middle_y))
-        down = np.diff(y)
+    # From here on whole numbers are the pixels' borders.
+    starts = np.asarray(points, np.float64) - centre_px + 0.5
+    added = np.zeros((rows, columns + 2))
+    for start, end in zip(starts, np.roll(starts, -1, axis=0), strict=True):
+        t = np.unique([0.0, 1.0, *_cuts(start, end, np.array([columns, rows]))])
+        x, y = (start + np.outer(t, end - start)).T
+        middle_x, middle_y = ((ends[1:] + ends[:-1]) / 2 for ends in (x, y))
+        seen = (middle_y > 0) & (middle_y < rows) & (middle_x < columns)
+        # What is left of the image has all of each row at its right.
+        middle_x, down = np.maximum(middle_x, 0)[seen], np.diff(y)[seen]
+        column, row = middle_x.astype(int), middle_y[seen].astype(int)
         share = middle_x - column
         np.add.at(added, (row, column), down * (1 - share))
         np.add.at(added, (row, column + 1), down * share)
-    inside = np.abs(added.cumsum(axis=1))[:rows, :columns]
+    inside = np.abs(added.cumsum(axis=1))[:, :columns]
     return np.minimum(inside, 1.0)
 
 
@@ -65,3 +57,14 @@ def mask(
     drawn = np.zeros(share.size, bool)
     drawn[most] = True
     return drawn.reshape(shape)
+
+
+def _cuts(start: np.ndarray, end: np.ndarray, sides: np.ndarray) -> list[float]:
+    """Returns where an edge, from 0 to 1, crosses the borders of the image's pixels."""
+    found: list[float] = []
+    for low, high, side in zip(start, end, sides, strict=True):
+        if low != high:
+            first = max(0, np.ceil(min(low, high)))
+            last = min(side, np.floor(max(low, high)))
+            found += ((np.arange(first, last + 1) - low) / (high - low)).tolist()
+    return [cut for cut in found if 0 < cut < 1]
