@@ -21,6 +21,7 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.readers import sources
 from scarseg_jax.readers.contours import NAMES as CONTOURS
 from scarseg_jax.readers.dicom_files import is_dicom
+from scarseg_jax.readers.label_maps import TABLES
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.segment.model import load_model
 from scarseg_jax.segment.pipeline import find_scar
@@ -41,7 +42,11 @@ _MYOCARDIUM = flags.DEFINE_string(
 _CONTOURS = flags.DEFINE_string(
     "contours",
     None,
-    "Instead of it, contours on the DICOM images: a .cvi42wsx, or Sunnybrook's folder.",
+    "Instead of it: a label map (.nii, with --labels), or of DICOM images a .cvi42wsx or"
+    " Sunnybrook's folder.",
+)
+_LABELS = flags.DEFINE_enum(
+    "labels", None, list(TABLES), "Whose labels --contours has."
 )
 _CONTOUR_NAMES = flags.DEFINE_list(
     "contour_names", [], "Further names of cvi42's contours, as THEIRS=endocardium."
@@ -101,6 +106,7 @@ def _predict(argv: list[str]) -> None:
         image,
         myocardium=myocardium,
         contours=contours,
+        labels=_LABELS.value,
         contour_names=_pairs(_CONTOUR_NAMES),
         centre_px=_CONTOUR_CENTRE_PX.value,
         series=_SERIES.value,

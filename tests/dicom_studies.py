@@ -174,7 +174,7 @@ def circle(y: float, x: float, radius: float) -> np.ndarray:
 
 
 def _header(number: int, z: int) -> FileDataset:
-    meta = FileMetaDataset()
+    meta: Any = FileMetaDataset()
     meta.MediaStorageSOPClassUID = MRImageStorage
     meta.MediaStorageSOPInstanceUID = sop_uid(number, z)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian

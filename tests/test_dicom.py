@@ -6,6 +6,7 @@ import logging
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def patient() -> Study:
     """A phantom that lies as patients do."""
     study = phantom.simulate_study("phantom_003")
     image = study.image[:5, 40:200:2, 30:220:2]
-    shown = {
+    shown: Any = {
         name: np.asarray(getattr(study, name))[:5, 40:200:2, 30:220:2]
         for name in ("myocardium", "scar", "cavity")
     }
@@ -186,7 +187,7 @@ def test_a_single_slice_is_a_stack_of_its_thickness(patient, tmp_path):
 def tilted(files):
     for file in files[3:]:
         ways = np.array(file.ImageOrientationPatient, float).reshape(2, 3)
-        normal, angle = np.cross(*ways), np.radians(4)
+        normal, angle = np.cross(ways[0], ways[1]), np.radians(4)
         ways[1] = np.cos(angle) * ways[1] + np.sin(angle) * normal
         file.ImageOrientationPatient = [f"{v:.10f}" for v in ways.ravel()]
     return files
@@ -231,7 +232,7 @@ def jpeg(files):
     ("edit", "message"),
     [
         (tilted, "slice 3 is turned by 4.0 degrees against slice 1; expected 1"),
-        (skewed, "ImageOrientationPatient .*expected two directions at right angles"),
+        (skewed, "0 of 1 series .* 5 images without a place"),
         (edited(PixelSpacing=[1.0, 1.0]), "its slices differ .* pixels of 1 x 1 mm"),
         (edited(RescaleSlope=0), "rescale slope 0 and intercept 0; expected numbers"),
         (truncated, "cannot be decoded .*expected whole images"),
@@ -380,7 +381,7 @@ def test_what_nifti_cannot_hold_is_refused_before_computing(
 
 def cvi42_of(patient, **options):
     """Returns a workspace with the LV's two lines in each slice but the last."""
-    lines = []
+    lines, (y, x) = [], (0, 0)
     for z in range(4):
         y, x = np.argwhere(patient.cavity[z]).mean(axis=0)
         lines += [
@@ -482,6 +483,22 @@ def test_a_mask_of_another_grid_is_refused(patient, tmp_path):
     path = write_nifti(tmp_path / "m.nii", wall, affine)
     with pytest.raises(InputError, match=r"3\.46 mm from that of series"):
         read_patient(home, myocardium=path)
+
+
+def test_a_challenges_label_map_is_taken_as_it_is(patient, as_nifti, tmp_path):
+    labels = np.where(patient.cavity, 1, 0) + np.where(patient.myocardium, 2, 0)
+    labels = np.where(np.asarray(patient.scar) & patient.myocardium, 3, labels)
+    affine = patient.geometry.affines[0]
+    path = write_nifti(tmp_path / "l.nii", labels.astype(np.uint8).T, affine)
+    home = write(tmp_path / "d", images(patient))
+    for image in (home, as_nifti):
+        found = read_patient(image, contours=path, labels="emidec")
+        np.testing.assert_array_equal(found.myocardium, patient.myocardium)
+        assert (found.files == ()) is (image is home)
+        with pytest.raises(InputError, match="unknown labels 1, 2, 3"):
+            read_patient(image, contours=path, labels="myops")
+        with pytest.raises(InputError, match="expected whose labels it has"):
+            read_patient(image, contours=path)
 
 
 def test_a_real_oblique_cine_with_its_contours():

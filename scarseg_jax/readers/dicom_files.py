@@ -85,11 +85,9 @@ class Image(NamedTuple):
 def is_dicom(path: Path) -> bool:
     """Returns whether a path is a zip, a DICOM file or a folder with one in it."""
     if path.is_dir():
-        return any(is_dicom(file) for file in path.rglob("*") if file.is_file())
-    with contextlib.suppress(OSError), path.open("rb") as stream:
-        start = stream.read(_PREAMBLE + 4)
-        return start[_PREAMBLE:] == b"DICM" or start.startswith(b"PK\x03\x04")
-    return False
+        return any(_start(file).endswith(b"DICM") for file in path.rglob("*"))
+    start = _start(path)
+    return start.endswith(b"DICM") or start.startswith(b"PK\x03\x04")
 
 
 def read_headers(path: Path) -> list[Image]:
@@ -155,6 +153,12 @@ def _quiet() -> Iterator[None]:
             config.settings.reading_validation_mode = told
 
 
+def _start(path: Path) -> bytes:
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        return stream.read(_PREAMBLE + 4)
+    return b""
+
+
 def _items(path: Path) -> Iterator[Item]:
     if path.is_dir():
         files = sorted(f for f in path.rglob("*") if f.is_file())
@@ -174,22 +178,21 @@ def _zipped(path: Path) -> Iterator[Item]:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(f"{path}: not a readable zip; copy it anew") from error
-    with archive:
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        total = sum(member.file_size for member in members)
-        if len(members) > _MOST_FILES or total > _LARGEST_ZIP:
-            raise InputError(
-                f"{path}: a zip of {len(members)} files that unpack to {total / 2**30:.1f}"
-                f" GiB; expected one study, {_LARGEST_ZIP / 2**30:g} GiB at most: unpack"
-                " what is needed"
-            )
-        if any(member.flag_bits & 1 for member in members):
-            raise InputError(f"{path}: the zip has a password; unpack it first")
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    total = sum(member.file_size for member in members)
+    if len(members) > _MOST_FILES or total > _LARGEST_ZIP:
+        raise InputError(
+            f"{path}: a zip of {len(members)} files that unpack to {total / 2**30:.1f}"
+            f" GiB; expected one study, {_LARGEST_ZIP / 2**30:g} GiB at most: unpack"
+            " what is needed"
+        )
+    if any(member.flag_bits & 1 for member in members):
+        raise InputError(f"{path}: the zip has a password; unpack it first")
 
-    def unpacked(name: zipfile.ZipInfo) -> BinaryIO:
+    def unpacked(member: zipfile.ZipInfo) -> BinaryIO:
         # No more is read than the size that was declared and checked.
-        with zipfile.ZipFile(path) as again, again.open(name) as stream:
-            return io.BytesIO(stream.read(name.file_size))
+        with archive.open(member) as stream:
+            return io.BytesIO(stream.read(member.file_size))
 
     for member in sorted(members, key=lambda member: member.filename):
         yield Item(lambda member=member: unpacked(member), member.file_size)

@@ -77,12 +77,14 @@ class Series:
 
     @property
     def placed(self) -> bool:
-        """Whether all images say where they lie."""
-        return all(
-            {"ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"}
-            <= image.fields.keys()
-            for image in self.images
-        )
+        """Whether all images say where they lie, and it can be."""
+        try:
+            for image in self.images:
+                directions(image)
+                position_mm(image)
+        except (KeyError, InputError):
+            return False
+        return all("PixelSpacing" in image.fields for image in self.images)
 
     @property
     def places(self) -> list[list[Image]]:

@@ -32,7 +32,7 @@ def read_contours(path: Path, *, centre_px: float = 0.0) -> list[Contour]:
     found = []
     for file in sorted(path.rglob("*.txt")):
         if named := _NAME.fullmatch(file.name):
-            points = _points(file, path)
+            points = _points(file, path, named[1])
             kind = _KINDS[named[2].lower()]
             found.append(Contour(str(int(named[1])), kind, points, centre_px))
     return found
@@ -43,7 +43,7 @@ def key(image: Image) -> str:
     return str(image.fields.get("InstanceNumber", ""))
 
 
-def _points(file: Path, home: Path) -> np.ndarray:
+def _points(file: Path, home: Path, number: str) -> np.ndarray:
     try:
         rows = [
             line.split()
@@ -57,5 +57,5 @@ def _points(file: Path, home: Path) -> np.ndarray:
         pass
     raise InputError(
         f"{home}: a contour file that is no list of x y in pixels, of image"
-        f" {file.name.split('-')[2]}; expected two numbers a line: export it anew"
+        f" {number}; expected two numbers a line: export it anew"
     )
