@@ -43,6 +43,7 @@ def get_config():
         weight_decay=2e-4,  # decoupled, on convolution kernels
         augmentation="symmetries",  # or deformed: turned, scaled and bent as well
         class_weights=(1.0, 1.0),  # of background and scar in the cross entropy
+        dice=False,  # or true, not in the paper: the batch's soft Dice in the loss too
         selection="last",  # or validation, or oracle (which looks at the test patient)
     )
     # The probability from which a pixel is called scar; 0: chosen on the validation

@@ -20,6 +20,7 @@ def get_config():
     config.folds.k = 5
     config.model.classes = "heart_scar"
     config.train.class_weights = (1.0, 1.0, 1.0, 1.0)
+    config.train.dice = True
     config.train.augmentation = "deformed"
     config.train.epochs = 60
     return config

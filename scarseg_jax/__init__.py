@@ -19,7 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; __getattr__ does it when asked
-    from scarseg_jax.readers.nifti import read_image as read
+    from scarseg_jax.readers.patient import read_patient as read
     from scarseg_jax.segment.model import load_model
     from scarseg_jax.segment.pipeline import find_scar
     from scarseg_jax.writers.segmentation import write_segmentation as write
@@ -28,7 +28,7 @@ __all__ = ["find_scar", "load_model", "read", "write"]
 _HOMES = {
     "find_scar": ("scarseg_jax.segment.pipeline", "find_scar"),
     "load_model": ("scarseg_jax.segment.model", "load_model"),
-    "read": ("scarseg_jax.readers.nifti", "read_image"),
+    "read": ("scarseg_jax.readers.patient", "read_patient"),
     "write": ("scarseg_jax.writers.segmentation", "write_segmentation"),
 }
 

@@ -2,7 +2,10 @@ r"""Finds scar in one image with the networks of a finished run.
 
 python -m scarseg_jax.predict --checkpoint=runs/protocol2 --input=IMAGE.nii.gz \
     --myocardium=MASK.nii.gz --output=SCAR.nii.gz
+python -m scarseg_jax.predict --checkpoint=runs/protocol2 --input=FOLDER \
+    --contours=WORKSPACE.cvi42wsx --output=SCAR.nii.gz
 
+INPUT may be DICOM: a folder, a zip or a file; --series chooses where several could be it.
 Protocol 2 needs the myocardium; Protocol 1 does not, but with it calls no scar outside.
 The mask has the input's own grid and affine; OUTPUT with the ending .json says what it
 was made with. Of a patient of the run, only networks that had not seen it are asked.
@@ -15,19 +18,49 @@ from pathlib import Path
 from absl import app, flags
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.readers import nifti, sources
+from scarseg_jax.readers import sources
+from scarseg_jax.readers.contours import NAMES as CONTOURS
+from scarseg_jax.readers.dicom_files import is_dicom
+from scarseg_jax.readers.label_maps import TABLES
+from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.segment.model import load_model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.terminal import exit_code, parse, start_jax
+from scarseg_jax.writers.nifti import check_grid
 from scarseg_jax.writers.segmentation import check_ours, write_segmentation
 
 _ENDINGS = (".nii", ".nii.gz")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Working directory of a finished run, or its checkpoint."
 )
-_INPUT = flags.DEFINE_string("input", None, "The LGE stack, .nii or .nii.gz.")
+_INPUT = flags.DEFINE_string(
+    "input", None, "The LGE stack, .nii[.gz], or DICOM: folder, zip, file."
+)
 _MYOCARDIUM = flags.DEFINE_string(
     "myocardium", None, "Its myocardium; Protocol 2 needs it."
+)
+_CONTOURS = flags.DEFINE_string(
+    "contours",
+    None,
+    "Instead of it: a label map (.nii, with --labels), or of DICOM images a .cvi42wsx or"
+    " Sunnybrook's folder.",
+)
+_LABELS = flags.DEFINE_enum(
+    "labels", None, list(TABLES), "Whose labels --contours has."
+)
+_CONTOUR_NAMES = flags.DEFINE_list(
+    "contour_names", [], "Further names of cvi42's contours, as THEIRS=endocardium."
+)
+_CONTOUR_CENTRE_PX = flags.DEFINE_float(
+    "contour_centre_px",
+    0.0,
+    "Coordinates of the first pixel's centre in contours: 0, or 0.5.",
+)
+_SERIES = flags.DEFINE_list(
+    "series", [], "Number or UID's end of the DICOM series; several make one stack."
+)
+_TIME = flags.DEFINE_integer(
+    "time", 0, "Of several DICOM images at a place, which in time: 1, 2 ..., or -1."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Where the scar mask goes.")
 _FOLDS = flags.DEFINE_list("folds", [], "Networks of these folds only; empty: all.")
@@ -60,18 +93,28 @@ def _predict(argv: list[str]) -> None:
     if len(argv) > 1:
         raise InputError(f"argument {argv[1]!r} is not a flag; see --help")
     checkpoint, image, output = map(_path, (_CHECKPOINT, _INPUT, _OUTPUT))
-    myocardium = Path(_MYOCARDIUM.value) if _MYOCARDIUM.value else None
-    _check_file(_INPUT, image)
+    myocardium, contours = (
+        Path(flag.value) if flag.value else None for flag in (_MYOCARDIUM, _CONTOURS)
+    )
+    if not is_dicom(image):
+        _check_file(_INPUT, image)
     _check_file(_MYOCARDIUM, myocardium)
-    _check_output(output, image, myocardium)
+    _check_output(output, image, myocardium, contours)
     start_jax()
     model = load_model(checkpoint, folds=_numbers(_FOLDS), seeds=_numbers(_SEEDS))
-    study = nifti.read_image(
+    study = read_patient(
         image,
         myocardium=myocardium,
+        contours=contours,
+        labels=_LABELS.value,
+        contour_names=_pairs(_CONTOUR_NAMES),
+        centre_px=_CONTOUR_CENTRE_PX.value,
+        series=_SERIES.value,
+        time=_TIME.value,
         spacing_from=_SPACING.value or sources.spacing_from(model.run.source),
         slice_axis=_SLICE_AXIS.value,
     )
+    check_grid(output, study.geometry, study.image.shape)
     found = find_scar(model, study, threshold=_THRESHOLD.value, force=_FORCE.value)
     report = write_segmentation(found, output)
     sys.stdout.write(
@@ -106,6 +149,11 @@ def _check_output(output: Path, *inputs: Path | None) -> None:
         )
     if output.resolve() in [path.resolve() for path in inputs if path]:
         raise InputError(f"--output={output} is an input too; choose another name")
+    for folder in (path.resolve() for path in inputs if path and path.is_dir()):
+        if folder in output.resolve().parents:
+            raise InputError(
+                f"--output={output} is in the folder of an input; choose another folder"
+            )
     check_ours(output)
 
 
@@ -113,6 +161,16 @@ def _path(flag: flags.FlagHolder) -> Path:
     if not flag.value:
         raise InputError(f"--{flag.name} is missing; see --help")
     return Path(flag.value)
+
+
+def _pairs(flag: flags.FlagHolder) -> dict[str, str]:
+    pairs = [text.partition("=") for text in flag.value]
+    if wrong := [name for name, _, ours in pairs if ours not in CONTOURS]:
+        raise InputError(
+            f"--{flag.name}: {', '.join(wrong)} without one of {', '.join(CONTOURS)};"
+            " expected THEIRS=OURS"
+        )
+    return {name: ours for name, _, ours in pairs}
 
 
 def _numbers(flag: flags.FlagHolder) -> tuple[int, ...]:

@@ -145,7 +145,10 @@ class Study:
       cavity: (Z, Y, X) bool, the LV's; None where it was not drawn.
       no_reflow: (Z, Y, X) bool, part of the scar; None where it was not told apart.
       readers: (Z, Y, X) bool, the scar by each of several readers, by name.
-      files: What the study was read from, for messages; empty for the phantom.
+      files: What the study was read from, for messages; empty for the phantom, and for
+        DICOM, whose files' names may say whose they are.
+      phase_sensitive: Whether the image kept the sign of the signal; None where the
+        file does not say.
 
     Raises:
       InputError: If the arrays do not agree or hold values no scanner gives.
@@ -160,6 +163,7 @@ class Study:
     no_reflow: np.ndarray | None = None
     readers: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    phase_sensitive: bool | None = None
 
     def __post_init__(self) -> None:
         where = f"{self.files[0] if self.files else 'patient ' + self.patient}"

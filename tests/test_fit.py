@@ -29,6 +29,7 @@ RECIPE = Recipe(
     weight_decay=2e-4,
     augmentation="deformed",  # random, so the harder to go on with
     class_weights=(1.0, 1.0),
+    dice=True,
     selection="validation",
 )
 FOLDS = (

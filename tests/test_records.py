@@ -19,6 +19,7 @@ RECIPE = Recipe(
     weight_decay=2e-4,
     augmentation="symmetries",
     class_weights=(1.0, 2.0),
+    dice=False,
     selection="last",
 )
 

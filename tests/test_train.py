@@ -209,6 +209,34 @@ def test_an_epoch_skips_empty_rows_and_lowers_the_rate_step_by_step():
     assert float(metrics["loss"]) == (6 + 5.5) / 2
 
 
+def test_the_dice_loss_is_of_all_pixels_of_a_class_closed_form():
+    # Two images of four pixels, three classes, each as probable everywhere.
+    labels = jnp.array([[[0, 1], [1, 1]], [[0, 0], [0, 2]]])
+    loss = train.dice_loss(jnp.zeros((2, 2, 2, 3)), labels)
+    soft = [(2 * n / 3 + 10) / (8 / 3 + n + 10) for n in (3, 1)]
+    np.testing.assert_allclose(loss, 1 - np.mean(soft), rtol=1e-6)
+    sure = 50.0 * jax.nn.one_hot(labels, 3)
+    assert float(train.dice_loss(sure, labels)) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_dice_loss_is_in_the_loss_only_when_asked():
+    model, optimizer = ENet(), train.make_optimizer(0.0)
+    image = jnp.asarray(
+        np.random.default_rng(0).normal(size=(2, 64, 64, 1)), jnp.float32
+    )
+    labels = jnp.zeros((2, 64, 64), jnp.int32).at[:, 20:40, 20:40].set(1)
+    state = train.init_state(model, optimizer, image[:1], jax.random.key(0))
+    unpack = train.make_unpack(model, image[:1])
+    losses = [
+        jax.jit(train.make_train_step(model, optimizer, unpack, (1.0, 1.0), dice=dice))(
+            state, train.Data(image, labels), jnp.float32(0)
+        )[1]
+        for dice in (False, True)
+    ]
+    # Of a class in 10 % of the pixels that is called at about one half.
+    assert 0.4 < float(losses[1] - losses[0]) < 1
+
+
 @pytest.mark.parametrize("deformed", [False, True])
 def test_images_are_deformed_only_when_asked_another_way_at_each_step(deformed, rng):
     image = jnp.asarray(rng.random((1, 16, 16, 1)), jnp.float32)

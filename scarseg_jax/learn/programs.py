@@ -61,7 +61,9 @@ def make_epoch(
       state: Of all members, for the shapes.
     """
     optimizer = train.make_optimizer(recipe.weight_decay)
-    step = train.make_train_step(model, optimizer, unpack, recipe.class_weights)
+    step = train.make_train_step(
+        model, optimizer, unpack, recipe.class_weights, dice=recipe.dice
+    )
     schedule = train.make_schedule(recipe.learning_rate, recipe.decay)
 
     def predict(weights, images):

@@ -22,6 +22,7 @@ class Recipe:
       augmentation: "symmetries" of the square; or "deformed", by `augment.deform` beside
         them, another way in each epoch.
       class_weights: Of background and each other class in the cross entropy.
+      dice: Whether the loss is that of the batch's soft Dice too.
       selection: "validation", "last" or "oracle": what chooses the best epoch. The
         oracle looks at the test patients, to measure how much that flatters.
 
@@ -36,6 +37,7 @@ class Recipe:
     weight_decay: float
     augmentation: str
     class_weights: tuple[float, ...]
+    dice: bool
     selection: str
 
     def __post_init__(self) -> None:

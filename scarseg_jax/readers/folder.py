@@ -12,6 +12,7 @@ without it reader scar_b's of patient a.
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.files import visible
@@ -83,7 +84,7 @@ def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:
     """
     files = _files(path, patient)
     image, geometry = nifti.read_volume(files["image"], slice_axis=slice_axis)
-    masks = {
+    masks: dict[str, Any] = {
         name: nifti.read_mask(file, files["image"], geometry, slice_axis=slice_axis)
         for name, file in files.items()
         if name != "image"

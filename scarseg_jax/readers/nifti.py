@@ -135,9 +135,10 @@ def read_image(
 
 def read_mask(
     path: Path,
-    image_path: Path,
+    image_path: Path | str,
     geometry: Geometry,
     *,
+    plane: tuple[int, int] | None = None,
     spacing_from: str = "affine",
     slice_axis: int = FIND,
 ) -> np.ndarray:
@@ -145,8 +146,9 @@ def read_mask(
 
     Args:
       path: The mask's file.
-      image_path: The image's, for messages.
+      image_path: The image's, or what it is called, for messages.
       geometry: The image's.
+      plane: (Y, X) of the image's slices, where it is not stored as one array.
       spacing_from: As in `read_volume`.
       slice_axis: As in `read_volume`.
 
@@ -156,7 +158,7 @@ def read_mask(
     labels, labels_geometry = read_labels(
         path, spacing_from=spacing_from, slice_axis=slice_axis
     )
-    places.check_same_grid(image_path, geometry, path, labels_geometry)
+    places.check_same_grid(image_path, geometry, path, labels_geometry, plane=plane)
     values = np.setdiff1d(labels, 0)
     if len(values) > 1:
         raise InputError(

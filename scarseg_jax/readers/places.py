@@ -56,21 +56,33 @@ def find(
 
 
 def check_same_grid(
-    path: Path, geometry: Geometry, other_path: Path, other: Geometry
+    path: Path | str,
+    geometry: Geometry,
+    other_path: Path,
+    other: Geometry,
+    *,
+    plane: tuple[int, int] | None = None,
 ) -> None:
     """Checks that two files' voxels lie in the same places, however they are stored.
+
+    Args:
+      path: The first file, or what it is called, for messages.
+      geometry: Its.
+      other_path: The second file.
+      other: Its.
+      plane: (Y, X) of the first's slices, where it is not stored as one array.
 
     Raises:
       InputError: If their numbers differ, or the corners of the stacks lie apart by
         more than a twentieth of a voxel.
     """
-    ours, theirs = _shape(geometry), _shape(other)
+    ours, theirs = _shape(geometry, plane), _shape(other)
     if ours != theirs:
         raise InputError(
             f"{other_path}: {_stack(theirs)}, but {path} has {_stack(ours)}; resample"
             " the mask onto the image's grid"
         )
-    apart_mm = _apart(_corners(geometry), _corners(other))
+    apart_mm = _apart(_corners(geometry, ours), _corners(other, theirs))
     allowed_mm = _SAME_GRID * min(geometry.spacing_mm)
     if apart_mm > allowed_mm:
         raise InputError(
@@ -161,9 +173,11 @@ def _geometry(stored: Stored, corner: np.ndarray, steps: np.ndarray) -> Geometry
     return Geometry(affines, (spacing_mm[z], spacing_mm[y], spacing_mm[x]), stored)
 
 
-def _shape(geometry: Geometry) -> tuple[int, ...]:
-    """Returns (Z, Y, X) of a stack that was read here."""
-    assert geometry.stored is not None
+def _shape(geometry: Geometry, plane: tuple[int, int] | None = None) -> tuple[int, ...]:
+    """Returns (Z, Y, X) of a stack."""
+    if geometry.stored is None:
+        assert plane is not None
+        return (len(geometry.affines), *plane)
     return tuple(geometry.stored.shape[axis] for axis in geometry.stored.order)
 
 
@@ -176,7 +190,7 @@ def _apart(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.linalg.norm(ours - theirs, axis=1).max())
 
 
-def _corners(geometry: Geometry) -> np.ndarray:
-    """Returns the (8, 3) places in mm of the voxels at the stack's corners."""
-    slices, rows, columns = _shape(geometry)
-    return orientation.corners(geometry.affines[0], (columns, rows, slices))
+def _corners(geometry: Geometry, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns the (4 Z, 3) places in mm of the voxels at the slices' corners."""
+    flat = (*shape[:0:-1], 1)
+    return np.concatenate([orientation.corners(a, flat)[::2] for a in geometry.affines])

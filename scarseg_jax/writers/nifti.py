@@ -45,6 +45,16 @@ def write_mask(path: Path, mask: np.ndarray, geometry: Geometry) -> None:
         ) from error
 
 
+def check_grid(path: Path, geometry: Geometry, shape: tuple[int, ...]) -> None:
+    """Checks that a mask of a (Z, Y, X) shape could be written, before it is made.
+
+    Raises:
+      InputError: As `write_mask`.
+    """
+    if geometry.stored is None:
+        _stored(path, geometry, shape)
+
+
 def _stored(path: Path, geometry: Geometry, shape: tuple[int, ...]) -> Stored:
     """Returns (x, y, z) storage of a stack that was not read from one array."""
     slices, height, width = shape
@@ -61,7 +71,8 @@ def _stored(path: Path, geometry: Geometry, shape: tuple[int, ...]) -> Stored:
         if odd >= _SAME_STEP * np.linalg.norm(step):
             raise InputError(
                 f"{path}: the slices are not parallel and evenly spaced (off by"
-                f" {odd:.3g} mm), which NIfTI cannot say; choose another format"
+                f" {odd:.3g} mm), which NIfTI cannot say; leave out the slices that are"
+                " not, or resample the image"
             )
     # Not the header's, which need not be the distance of the slices.
     x, y, z = (float(length) for length in np.linalg.norm(affine[:3, :3], axis=0))

@@ -80,6 +80,7 @@ def describe(found: Segmentation) -> dict:
         "members_left_out": [dataclasses.asdict(t.member) for t in found.left_out],
         "restricted_to_myocardium": found.study.myocardium is not None,
         **dataclasses.asdict(found.decision),
+        "phase_sensitive": found.study.phase_sensitive,
         "spacing_zyx_mm": list(found.study.spacing_mm),
         "slices": len(found.scar),
         "slices_with_scar": int(found.scar.any(axis=(1, 2)).sum()),

@@ -1,0 +1,109 @@
+"""One patient's image, of any format, and what was drawn on it, to a study."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.readers import contours as drawn
+from scarseg_jax.readers import cvi42, dicom, dicom_files, nifti, sunnybrook
+from scarseg_jax.readers.label_maps import TABLES, with_labels
+from scarseg_jax.readers.orientation import FIND
+from scarseg_jax.study import Study
+
+
+def read_patient(
+    path: Path | str,
+    *,
+    myocardium: Path | str | None = None,
+    contours: Path | str | None = None,
+    labels: str | None = None,
+    contour_names: Mapping[str, str] | None = None,
+    centre_px: float = 0.0,
+    series: Sequence[str] = (),
+    time: int = 0,
+    spacing_from: str = "affine",
+    slice_axis: int = FIND,
+) -> Study:
+    """Returns the study of one image.
+
+    Args:
+      path: A NIfTI file, or DICOM: a folder, a zip or a file.
+      myocardium: The mask's NIfTI file, on the image's grid.
+      contours: Instead of it, a NIfTI label map on the image's grid; of a DICOM image
+        also a cvi42 workspace, or a folder of Sunnybrook's contours.
+      labels: Whose labels a label map has: one of `label_maps.TABLES`.
+      contour_names: As `names` of `cvi42.read_contours`, in addition.
+      centre_px: Of lines, as in `polygons.coverage`.
+      series: Of DICOM, as `asked` of `dicom_series.choose`.
+      time: Of DICOM, as in `dicom_series.one_at_each_place`.
+      spacing_from: Of NIfTI, as in `nifti.read_volume`.
+      slice_axis: Of NIfTI, as in `nifti.read_volume`.
+
+    Raises:
+      InputError: If a file is missing, damaged, or on another grid or image.
+    """
+    path = Path(path)
+    stored: Any = {"spacing_from": spacing_from, "slice_axis": slice_axis}
+    if myocardium is not None and contours is not None:
+        raise InputError(
+            f"--contours={contours} and --myocardium={myocardium}; expected one of them"
+        )
+    if dicom_files.is_dicom(path):
+        stack = dicom.open_stack(path, series=series, time=time)
+        study = dicom.to_study(stack)
+        if myocardium is not None:
+            plane = study.image.shape[1], study.image.shape[2]
+            mask = nifti.read_mask(
+                *(Path(myocardium), study.patient, study.geometry),
+                plane=plane,
+                **stored,
+            )
+            return dataclasses.replace(study, myocardium=mask)
+    else:
+        for flag, value in (("series", series), ("time", time)):
+            if value:
+                raise InputError(
+                    f"--{flag}={value}: {path} is no DICOM, which it is for; expected a"
+                    " folder, a zip or a file of DICOM"
+                )
+        stack = None
+        study = nifti.read_image(path, myocardium=myocardium, **stored)
+    if contours is None:
+        return study
+    file = Path(contours)
+    if file.name.endswith((".nii", ".nii.gz")):
+        if labels not in TABLES:
+            raise InputError(
+                f"--labels={labels}: {file} is a label map; expected whose labels it has,"
+                f" one of {', '.join(TABLES)}"
+            )
+        return with_labels(study, file, table=labels, **stored)
+    names = {**cvi42.NAMES, **(contour_names or {})}
+    return _with_lines(stack, study, file, names, centre_px)
+
+
+def _with_lines(
+    stack: dicom.Stack | None,
+    study: Study,
+    file: Path,
+    names: Mapping[str, str],
+    centre_px: float,
+) -> Study:
+    if sunnybrook.is_contours(file):
+        lines, key = sunnybrook.read_contours(file, centre_px=centre_px), sunnybrook.key
+    elif cvi42.is_workspace(file):
+        lines = cvi42.read_contours(file, names=names, centre_px=centre_px)
+        key = cvi42.key
+    else:
+        raise InputError(
+            f"--contours={file}: of no known kind; expected a NIfTI label map, a cvi42"
+            " workspace (.cvi42wsx), or a folder of IM-*-icontour-*.txt"
+        )
+    if stack is None:
+        raise InputError(
+            f"--contours={file}: drawn on DICOM images, but the image is NIfTI; give the"
+            " DICOM series as --input"
+        )
+    return drawn.with_contours(study, drawn.draw(stack, lines, key))
