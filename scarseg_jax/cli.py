@@ -1,4 +1,4 @@
-"""One command for all: scarseg run|predict|compare, each as python -m has it."""
+"""One command for all: scarseg run|predict|compare|export, each as python -m has it."""
 
 import importlib
 import sys
@@ -10,6 +10,7 @@ _COMMANDS = {
     "run": ("scarseg_jax.main", "prepare, train, evaluate and report"),
     "predict": ("scarseg_jax.predict", "find scar in one image"),
     "compare": ("scarseg_jax.compare", "compare finished runs"),
+    "export": ("scarseg_jax.export", "make of a run a bundle that needs nothing else"),
 }
 
 

@@ -1,16 +1,19 @@
-r"""Finds scar in one image with the networks of a finished run.
+r"""Finds scar in one image, with the networks in the box or those of a finished run.
 
+python -m scarseg_jax.predict --input=IMAGE.nii.gz --output=SCAR.nii.gz
 python -m scarseg_jax.predict --checkpoint=runs/protocol2 --input=IMAGE.nii.gz \
     --myocardium=MASK.nii.gz --output=SCAR.nii.gz
 python -m scarseg_jax.predict --checkpoint=runs/protocol2 --input=FOLDER \
     --contours=WORKSPACE.cvi42wsx --output=SCAR.nii.gz
 
 INPUT may be DICOM: a folder, a zip or a file; --series chooses where several could be it.
-Protocol 2 needs the myocardium; Protocol 1 does not, but with it calls no scar outside.
+Protocol 2 needs the myocardium; 1 and 3, as the networks in the box, do not, but with it
+call no scar outside. Protocol 3 finds it: SCAR_tissues.nii.gz has the labels.
 The mask has the input's own grid and affine; OUTPUT with the ending .json says what it
 was made with. Of a patient of the run, only networks that had not seen it are asked.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -23,15 +26,23 @@ from scarseg_jax.readers.contours import NAMES as CONTOURS
 from scarseg_jax.readers.dicom_files import is_dicom
 from scarseg_jax.readers.label_maps import TABLES
 from scarseg_jax.readers.patient import read_patient
-from scarseg_jax.segment.model import load_model
+from scarseg_jax.segment.model import IN_THE_BOX, load_model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.terminal import exit_code, parse, start_jax
 from scarseg_jax.writers.nifti import check_grid
 from scarseg_jax.writers.segmentation import check_ours, write_segmentation
 
+_log = logging.getLogger(__name__)
 _ENDINGS = (".nii", ".nii.gz")
+LICENCE = (
+    "trained on EMIDEC, CC BY-NC-SA 4.0: not for commercial use; weights/README.md says"
+    " how good they are"
+)
 _CHECKPOINT = flags.DEFINE_string(
-    "checkpoint", None, "Working directory of a finished run, or its checkpoint."
+    "checkpoint",
+    None,
+    "Working directory of a finished run, its checkpoint or a bundle; default: the"
+    " networks in the box.",
 )
 _INPUT = flags.DEFINE_string(
     "input", None, "The LGE stack, .nii[.gz], or DICOM: folder, zip, file."
@@ -92,7 +103,7 @@ def main(argv: list[str]) -> int:
 def _predict(argv: list[str]) -> None:
     if len(argv) > 1:
         raise InputError(f"argument {argv[1]!r} is not a flag; see --help")
-    checkpoint, image, output = map(_path, (_CHECKPOINT, _INPUT, _OUTPUT))
+    image, output = map(_path, (_INPUT, _OUTPUT))
     myocardium, contours = (
         Path(flag.value) if flag.value else None for flag in (_MYOCARDIUM, _CONTOURS)
     )
@@ -101,7 +112,13 @@ def _predict(argv: list[str]) -> None:
     _check_file(_MYOCARDIUM, myocardium)
     _check_output(output, image, myocardium, contours)
     start_jax()
-    model = load_model(checkpoint, folds=_numbers(_FOLDS), seeds=_numbers(_SEEDS))
+    model = load_model(
+        _CHECKPOINT.value or IN_THE_BOX,
+        folds=_numbers(_FOLDS),
+        seeds=_numbers(_SEEDS),
+    )
+    if not _CHECKPOINT.value:
+        _log.info("the networks in the box: %s", LICENCE)
     study = read_patient(
         image,
         myocardium=myocardium,
@@ -117,10 +134,17 @@ def _predict(argv: list[str]) -> None:
     check_grid(output, study.geometry, study.image.shape)
     found = find_scar(model, study, threshold=_THRESHOLD.value, force=_FORCE.value)
     report = write_segmentation(found, output)
+    numbers = report["numbers"]
+    share = ""
+    if (percent := numbers["scar_of_lv_percent"]) is not None:
+        share = (
+            f", {percent:.1f} % of the {numbers['lv_mass_g']:.0f} g of myocardium"
+            f" {report['myocardium']}"
+        )
     sys.stdout.write(
         f"{output}: scar in {report['slices_with_scar']} of {report['slices']}"
-        f" slices, {report['scar_volume_ml']:.1f} ml, by {len(report['members'])}"
-        " networks\n"
+        f" slices, {report['scar_volume_ml']:.1f} ml or {numbers['scar_mass_g']:.1f} g"
+        f"{share}, by {len(report['members'])} networks\n"
     )
 
 

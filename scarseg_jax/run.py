@@ -208,6 +208,11 @@ class Segmentation:
         )
 
     @property
+    def found_the_wall(self) -> bool:
+        """Whether the myocardium is the networks' own."""
+        return self.myocardium is not None and self.study.myocardium is None
+
+    @property
     def scar_ml(self) -> float:
         """Volume of the scar."""
         pixels = self.scar.sum(axis=(1, 2))

@@ -290,6 +290,28 @@ def test_a_mask_replaces_its_own_kind_alone_and_comes_with_its_json_or_not_at_al
         predict(workdir, image, image.with_name("found.nii"))
 
 
+def test_an_exported_run_answers_as_the_run_does(workdir, image, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-m", "scarseg_jax.export", f"--workdir={workdir}"]
+    done = subprocess.run(
+        [*command, "--output=b/x"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("b/x: 2 networks, ")
+    text = (tmp_path / "b" / "x" / "README.md").read_text()
+    dice = tables.read(workdir).summary.native.dice_3d_mean.mean
+    assert f"| {dice:.3f} ± " in text
+    assert "simulated patients" in text
+    whole, _ = predict(workdir, image, threshold=0.3)
+    light, _ = predict(tmp_path / "b" / "x", image, threshold=0.3)
+    np.testing.assert_allclose(light.probability, whole.probability, atol=5e-3)
+    again = subprocess.run(
+        [*command, "--output=b/x"], capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 2
+    assert "--output=b/x is there; choose a new folder" in again.stderr
+
+
 def test_what_is_judged_is_what_a_user_gets(workdir, tmp_path):
     """Through files, Orbax and the native grid, by the network that was judged."""
     found = tables.read(workdir)

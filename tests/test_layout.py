@@ -12,18 +12,19 @@ VOCABULARY = {"errors", "study", "run", "files", "records", "signals"}
 # Each may import those of the lines above, and its own folder.
 ORDER = (
     VOCABULARY,
-    {"readers", "writers", "judge", "measure"},
+    {"measure"},
+    {"readers", "writers", "judge"},
     {"prepare", "show"},
     {"learn"},
     {"segment"},
     {"settings"},
     {"experiment", "terminal"},
-    {"main", "predict", "compare", "cli"},
+    {"main", "predict", "compare", "export", "cli"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 SHOW_MAY_IMPORT = VOCABULARY | {"judge", "measure", "show"}
 WITH_JAX = {"learn", "segment.model", "segment.pipeline", "experiment", "terminal"}
-WITH_FLAGS = {"main", "predict", "cli", "terminal"}
+WITH_FLAGS = {"main", "predict", "export", "cli", "terminal"}
 MODULES = {
     ".".join(path.relative_to(HOME).with_suffix("").parts): path
     for path in sorted(HOME.rglob("*.py"))

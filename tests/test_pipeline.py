@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import draw_study, run_record
+from builders import draw_study, load, run_record
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.prepare.likeness import fingerprint
@@ -15,7 +15,8 @@ from scarseg_jax.run import Decision, Member, TrainedMember
 from scarseg_jax.segment.model import Model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.study import Study
-from scarseg_jax.writers.segmentation import describe
+from scarseg_jax.writers import nifti
+from scarseg_jax.writers.segmentation import describe, write_segmentation
 
 SAID = (0.25, 0.5, 0.75)  # by the networks of folds 0, 1 and 2, everywhere
 HELD_OUT = ("a", "b", "c")
@@ -142,3 +143,61 @@ def test_an_implausible_myocardium_is_refused_or_forced(protocol, caplog):
     found = find_scar(model_of(protocol=protocol), filled, threshold=0.3, force=True)
     np.testing.assert_array_equal(found.scar, np.asarray(filled.myocardium))
     assert "the myocardium has no cavity" in caplog.text
+
+
+def test_what_protocol_3_finds_is_written_beside_the_scar_all_or_nothing(
+    tmp_path, monkeypatch
+):
+    study = draw_study("p", seed=7)
+    bare = dataclasses.replace(study, myocardium=None, cavity=None, scar=None)
+    model = model_of(protocol=3, classes="heart_scar")
+
+    def ask(images, wanted):
+        y, x = np.mgrid[:64, :64] - 31.5
+        far = np.hypot(y, x)
+        parts = [far < 8, (far >= 8) & (far < 14) & (x < 0), (far >= 8) & (far < 14)]
+        said = np.stack(parts, axis=-1) * np.array([0.9, 0.5, 0.45])
+        return np.broadcast_to(said, (*wanted.shape, *said.shape)).astype(np.float32)
+
+    found = find_scar(dataclasses.replace(model, ask=ask), bare)
+    assert found.found_the_wall
+    assert found.scar.any()
+    assert not found.scar[~np.asarray(found.myocardium)].any()
+    names = {"scar.nii.gz", "scar.json", "scar_tissues.nii.gz"}
+    report = write_segmentation(found, tmp_path / "scar.nii.gz")
+    assert {path.name for path in tmp_path.iterdir()} == names
+    labels = np.asarray(load(tmp_path / "scar_tissues.nii.gz").dataobj)
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
+    assert report["tissues"]["3"] == "scar"
+    ml = np.prod(study.spacing_mm) / 1000
+    lv_ml = np.isin(labels, (2, 3)).sum() * ml
+    assert report["numbers"]["lv_mass_g"] == pytest.approx(1.05 * lv_ml)
+    assert report["numbers"]["scar_volume_ml"] == pytest.approx(
+        (labels == 3).sum() * ml
+    )
+    assert report["myocardium"] == "found"
+    write_segmentation(found, tmp_path / "scar.nii.gz")  # our own are replaced
+    (tmp_path / "other_tissues.nii.gz").write_bytes(b"another's")
+    with pytest.raises(InputError, match=r"other_tissues\.nii\.gz is there"):
+        write_segmentation(found, tmp_path / "other.nii.gz")
+    given = find_scar(dataclasses.replace(model, ask=ask), study)
+    assert not given.found_the_wall
+    np.testing.assert_array_equal(given.myocardium, study.myocardium)
+    assert describe(given)["myocardium"] == "given"
+    monkeypatch.setattr(nifti, "write_mask", full_at_the_second())
+    with pytest.raises(OSError, match="No space"):
+        write_segmentation(found, tmp_path / "third.nii.gz")
+    assert not list(tmp_path.glob("third*"))
+
+
+def full_at_the_second():
+    """Returns a writer of masks to a disk that holds one more."""
+    left, write = [1], nifti.write_mask
+
+    def write_mask(*arguments):
+        if not left:
+            raise OSError(28, "No space left on device")
+        left.pop()
+        write(*arguments)
+
+    return write_mask

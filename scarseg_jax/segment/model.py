@@ -8,10 +8,13 @@ import jax
 import numpy as np
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.learn import checkpoint, ensemble, targets
+from scarseg_jax.learn import bundle, checkpoint, ensemble, targets
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.prepare.cut import PREPARATION
 from scarseg_jax.run import RunRecord, TrainedMember
+
+# The networks in the box; the folder says whose and how good they are.
+IN_THE_BOX = Path(__file__).parents[1] / "weights"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ def load_model(
     """Returns the networks of a finished run.
 
     Args:
-      path: Its working directory, or the checkpoint in it.
+      path: Its working directory, the checkpoint in it, or a bundle made of it.
       folds: Networks of these folds only; empty takes all.
       seeds: Networks of these seeds only; empty takes all.
 
@@ -47,7 +50,10 @@ def load_model(
     """
     inside = Path(path) / "checkpoint"
     path = inside if inside.is_dir() else Path(path)
-    variables, run = checkpoint.load(path, RunRecord)
+    if bundle.is_bundle(path):
+        variables, run = bundle.load(path)
+    else:
+        variables, run = checkpoint.load(path, RunRecord)
     if run.preparation != PREPARATION:
         raise InputError(
             f"{path} was trained by another version, with preparation"

@@ -13,7 +13,7 @@ _SAME_STEP = 1e-3  # of the slice distance: more is an uneven stack
 
 
 def write_mask(path: Path, mask: np.ndarray, geometry: Geometry) -> None:
-    """Writes a (Z, Y, X) bool mask as uint8, as the image's own file is stored.
+    """Writes a (Z, Y, X) mask or its labels as uint8, as the image's file is stored.
 
     The header is new, so nothing about the patient gets into it.
 

@@ -1,12 +1,17 @@
 """A segmentation to a mask and a JSON of what it was made with."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
+
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
+from scarseg_jax.measure.numbers import Numbers, measure
 from scarseg_jax.run import Segmentation
+from scarseg_jax.study import Tissue
 from scarseg_jax.writers import nifti
 
 _MAKER = {"made_by": "scarseg_jax"}  # by which what is ours is known again
@@ -15,7 +20,9 @@ _MAKER = {"made_by": "scarseg_jax"}  # by which what is ours is known again
 def write_segmentation(found: Segmentation, path: Path | str) -> dict:
     """Writes the scar mask, and what it was made with under the same name in .json.
 
-    Both or neither; what stood there before is replaced if it was made here.
+    Where the networks found the myocardium, NAME_tissues beside it has that too, in the
+    labels of `Tissue`. All or nothing; what stood there before is replaced if it was
+    made here.
 
     Args:
       found: From `find_scar`.
@@ -33,8 +40,33 @@ def write_segmentation(found: Segmentation, path: Path | str) -> dict:
     with files.replaced(json_path(path)) as partial:
         partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
         files.sync(partial)  # while the mask can still be left out
-        nifti.write_mask(path, found.scar, found.study.geometry)
+        with contextlib.ExitStack() as together:
+            if found.found_the_wall:
+                beside = tissues_path(path)
+                ending = beside.name.removeprefix(_stem(beside))
+                labels = together.enter_context(files.replaced(beside, ending))
+                nifti.write_mask(labels, tissues(found), found.study.geometry)
+            nifti.write_mask(path, found.scar, found.study.geometry)
     return report
+
+
+def tissues(found: Segmentation) -> np.ndarray:
+    """Returns (Z, Y, X) uint8 of `Tissue`: what is known of each voxel."""
+    labels = np.zeros(found.scar.shape, np.uint8)
+    for mask, tissue in (
+        (found.cavity, Tissue.CAVITY),
+        (found.myocardium, Tissue.MYOCARDIUM),
+        (found.scar, Tissue.SCAR),
+    ):
+        if mask is not None:
+            labels[mask] = tissue
+    return labels
+
+
+def numbers_of(found: Segmentation) -> Numbers:
+    """Returns the figures of a segmentation, in the myocardium given or found."""
+    walls = {"myocardium": found.myocardium, "cavity": found.cavity}
+    return measure(dataclasses.replace(found.study, **walls), found.scar)
 
 
 def check_ours(path: Path) -> None:
@@ -44,6 +76,7 @@ def check_ours(path: Path) -> None:
       InputError: If another program's file, or a folder, has one of the names.
     """
     beside, marks = json_path(path), {**_MAKER, "mask": path.name}.items()
+    masks = [mask for mask in (path, tissues_path(path)) if mask.exists()]
     try:
         said = json.loads(beside.read_bytes())
         ours = marks <= {key: said.get(key) for key, _ in marks}.items()
@@ -51,22 +84,32 @@ def check_ours(path: Path) -> None:
         ours = None
     except (OSError, ValueError, AttributeError):
         ours = False
-    foreign = beside if ours is False else path if path.exists() and not ours else None
+    foreign = [beside] if ours is False else [] if ours else masks
     if foreign:
         raise InputError(
-            f"{foreign} is there and was not made by this program with a mask"
+            f"{foreign[0]} is there and was not made by this program with a mask"
             f" {path.name}; choose another name, or move that file away"
         )
 
 
 def json_path(path: Path) -> Path:
     """Returns where the JSON beside a mask goes."""
-    return path.with_name(f"{path.name.removesuffix('.gz').removesuffix('.nii')}.json")
+    return path.with_name(f"{_stem(path)}.json")
+
+
+def tissues_path(path: Path) -> Path:
+    """Returns where the tissues beside a mask go."""
+    return path.with_name(f"{_stem(path)}_tissues{path.name.removeprefix(_stem(path))}")
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def describe(found: Segmentation) -> dict:
     """Returns the figures of a segmentation and what made it, as JSON can hold it."""
-    run = found.run
+    run, restricted = found.run, found.study.myocardium is not None
+    numbers = dataclasses.asdict(numbers_of(found))
     return {
         "files": [str(file) for file in found.study.files],
         "protocol": run.protocol,
@@ -78,13 +121,20 @@ def describe(found: Segmentation) -> dict:
         "patient_of_the_run": found.patient,
         "unseen_members_only": found.unseen,
         "members_left_out": [dataclasses.asdict(t.member) for t in found.left_out],
-        "restricted_to_myocardium": found.study.myocardium is not None,
+        "restricted_to_myocardium": restricted,
         **dataclasses.asdict(found.decision),
         "phase_sensitive": found.study.phase_sensitive,
         "spacing_zyx_mm": list(found.study.spacing_mm),
         "slices": len(found.scar),
         "slices_with_scar": int(found.scar.any(axis=(1, 2)).sum()),
         "scar_volume_ml": found.scar_ml,
+        "myocardium": (
+            "found" if found.found_the_wall else "given" if restricted else "not known"
+        ),
+        "tissues": {str(int(t)): t.name.lower() for t in Tissue if t < Tissue.NO_REFLOW}
+        if found.found_the_wall
+        else None,
+        "numbers": {k: v for k, v in numbers.items() if k != "patient"},
         "data_hash": run.data_hash,
         "versions": run.versions,
     }

@@ -1,0 +1,75 @@
+"""Networks that travel: a folder that needs no Orbax, no data set and no run beside it.
+
+weights.safetensors in float16, run.json with the run's record, README.md (the model
+card) and the SHA-256 of each. Nothing that is read is ever executed.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import traverse_util
+
+from scarseg_jax import files, records
+from scarseg_jax.errors import InputError
+from scarseg_jax.run import RunRecord
+
+WEIGHTS, RUN, CARD = "weights.safetensors", "run.json", "README.md"
+_KEPT = np.float16  # as good as float32 to 0.001 of a probability, and half as large
+
+
+def is_bundle(directory: Path) -> bool:
+    """Returns whether a folder holds what `save` writes."""
+    return (directory / WEIGHTS).is_file()
+
+
+def save(directory: Path, variables: Any, record: RunRecord, card: str) -> None:
+    """Writes a bundle; the same networks give the same bytes.
+
+    Of the record it keeps neither paths nor the course of training.
+
+    Args:
+      directory: A new folder.
+      variables: Of the networks, a leading member axis.
+      record: Of their run.
+      card: What a reader should know, Markdown.
+    """
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    settings = {**record.settings, "data": {**record.settings["data"], "path": ""}}
+    directory.mkdir(parents=True)
+    safetensors.numpy.save_file(
+        {name: np.asarray(leaf, _KEPT) for name, leaf in sorted(flat.items())},
+        directory / WEIGHTS,
+    )
+    kept = dataclasses.replace(record, history=(), settings=settings)
+    files.write_text(directory / RUN, records.to_json(kept) + "\n")
+    files.write_text(directory / CARD, card)
+    files.write_sums(directory)
+
+
+def load(directory: Path) -> tuple[dict, RunRecord]:
+    """Returns the variables, in float32, and the record of a bundle.
+
+    Raises:
+      InputError: If it is damaged or of another version.
+    """
+    mend = "copy the bundle anew"
+    if not (directory / files.SUMS).is_file():
+        raise InputError(f"{directory}: the bundle has no {files.SUMS}; {mend}")
+    if file := files.changed(directory):
+        raise InputError(
+            f"{directory}: the bundle is damaged (the SHA-256 of {file.name} differs);"
+            f" {mend}"
+        )
+    try:
+        flat = safetensors.numpy.load_file(directory / WEIGHTS)
+    except safetensors.SafetensorError as error:
+        raise InputError(f"{directory / WEIGHTS}: {error}; {mend}") from error
+    text = (directory / RUN).read_bytes()
+    where = f"{directory / RUN}: no record of this version"
+    record = records.parse(RunRecord, text, where, mend)
+    arrays = {name: leaf.astype(np.float32) for name, leaf in flat.items()}
+    return traverse_util.unflatten_dict(arrays, sep="/"), record

@@ -1,0 +1,52 @@
+"""Bundles: what goes out comes back, and nothing else."""
+
+import jax
+import numpy as np
+import pytest
+from builders import run_record
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.learn import bundle
+from scarseg_jax.learn.enet import ENet
+
+
+@pytest.fixture(scope="module")
+def variables():
+    keys = jax.random.split(jax.random.key(0), 2)
+    init = jax.vmap(lambda key: ENet().init(key, np.zeros((1, 64, 64, 1)), train=False))
+    return jax.tree.map(np.asarray, init(keys))
+
+
+def record():
+    settings = {"data": {"path": "/home/someone/data", "source": "phantom"}}
+    return run_record(settings=settings)
+
+
+def test_networks_and_record_come_back_without_paths_and_the_same_bytes(
+    tmp_path, variables
+):
+    for name in ("one", "two"):
+        bundle.save(tmp_path / name, variables, record(), "# Card")
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+        assert b"someone" not in file.read_bytes()
+    assert bundle.is_bundle(tmp_path / "one")
+    restored, said = bundle.load(tmp_path / "one")
+    jax.tree.map(
+        lambda old, new: np.testing.assert_allclose(new, old, rtol=1e-3, atol=1e-6),
+        variables,
+        restored,
+    )
+    assert said.members == record().members
+    assert said.history == ()
+    assert (tmp_path / "one" / bundle.CARD).read_text() == "# Card"
+
+
+@pytest.mark.parametrize("name", [bundle.WEIGHTS, bundle.RUN, bundle.CARD])
+def test_a_damaged_bundle_is_refused_by_its_file(tmp_path, variables, name):
+    bundle.save(tmp_path / "b", variables, record(), "# Card")
+    content = bytearray((tmp_path / "b" / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "b" / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"damaged .the SHA-256 of {name} differs"):
+        bundle.load(tmp_path / "b")
