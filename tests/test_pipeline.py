@@ -155,8 +155,8 @@ def test_what_protocol_3_finds_is_written_beside_the_scar_all_or_nothing(
     def ask(images, wanted):
         y, x = np.mgrid[:64, :64] - 31.5
         far = np.hypot(y, x)
-        parts = [far < 8, (far >= 8) & (far < 14) & (x < 0), (far >= 8) & (far < 14)]
-        said = np.stack(parts, axis=-1) * np.array([0.9, 0.5, 0.45])
+        wall = (far >= 8) & (far < 14)
+        said = 0.9 * np.stack([far < 8, wall & (x < 0), wall & (x > 0)], axis=-1)
         return np.broadcast_to(said, (*wanted.shape, *said.shape)).astype(np.float32)
 
     found = find_scar(dataclasses.replace(model, ask=ask), bare)
@@ -201,3 +201,24 @@ def full_at_the_second():
         write(*arguments)
 
     return write_mask
+
+
+@pytest.mark.parametrize(
+    ("probability", "odd"),
+    [(0.0, "the myocardium is empty in all"), (0.9, "the myocardium has no cavity")],
+)
+def test_a_ventricle_that_cannot_be_one_is_refused(probability, odd, caplog):
+    study = draw_study("p", seed=7)
+    bare = dataclasses.replace(study, myocardium=None, cavity=None, scar=None)
+
+    def ask(images, wanted):
+        said = np.zeros((*wanted.shape, 64, 64, 3), np.float32)
+        said[..., 20:40, 20:40, 1] = probability
+        return said
+
+    model = dataclasses.replace(model_of(protocol=3, classes="heart_scar"), ask=ask)
+    with pytest.raises(InputError, match=f"found no left ventricle: {odd}"):
+        find_scar(model, bare)
+    found = find_scar(model, bare, force=True)
+    assert found.found_the_wall
+    assert odd in caplog.text

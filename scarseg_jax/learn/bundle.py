@@ -40,12 +40,10 @@ def save(directory: Path, variables: Any, record: RunRecord, card: str) -> None:
     flat = traverse_util.flatten_dict(variables, sep="/")
     settings = {**record.settings, "data": {**record.settings["data"], "path": ""}}
     directory.mkdir(parents=True)
-    safetensors.numpy.save_file(
-        {name: np.asarray(leaf, _KEPT) for name, leaf in sorted(flat.items())},
-        directory / WEIGHTS,
-    )
-    kept = dataclasses.replace(record, history=(), settings=settings)
-    files.write_text(directory / RUN, records.to_json(kept) + "\n")
+    kept = {name: np.asarray(leaf, _KEPT) for name, leaf in sorted(flat.items())}
+    files.write_bytes(directory / WEIGHTS, safetensors.numpy.save(kept))
+    short = dataclasses.replace(record, history=(), settings=settings)
+    files.write_text(directory / RUN, records.to_json(short) + "\n")
     files.write_text(directory / CARD, card)
     files.write_sums(directory)
 

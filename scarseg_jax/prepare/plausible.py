@@ -29,6 +29,7 @@ _AROUND = 0.9
 _SECTORS = 36  # of the directions
 # Thickest slice: 2.9 to 19.4 mm. The outline of a pixel's width has at most 1.5 mm.
 _WALL_MM = (2.5, 30.0)
+_MOST_ML = 600.0  # the largest has 200
 _MOST_OUTSIDE = 0.8  # of the scar that is not in the myocardium; at most 0.70
 _LARGEST_SCAR = 1.2  # of the myocardium; at most 1.11, the other way round 1.4 or more
 
@@ -89,7 +90,7 @@ def check_masks(study: Study, *, force: bool = False) -> None:
     if study.myocardium is None:
         return
     where = study.files[1] if len(study.files) > 1 else f"patient {study.patient}"
-    for odd in _implausible(study, study.myocardium):
+    for odd in oddities(study, study.myocardium):
         if not force:
             raise InputError(
                 f"{where}: {odd}; if it is right all the same, use --force"
@@ -98,8 +99,11 @@ def check_masks(study: Study, *, force: bool = False) -> None:
         _log.warning("%s: %s", where, odd)
 
 
-def _implausible(study: Study, myocardium: np.ndarray) -> Iterator[str]:
-    """Yields what is odd, the most telling first: the thing, its value, the mend."""
+def oddities(study: Study, myocardium: np.ndarray) -> Iterator[str]:
+    """Yields what is odd about a (Z, Y, X) myocardium, the most telling first.
+
+    Each is the thing, its value, what was expected and what it may be.
+    """
     pixels = myocardium.sum(axis=(1, 2))
     drawn = pixels > 0
     if not drawn.any():
@@ -120,6 +124,12 @@ def _implausible(study: Study, myocardium: np.ndarray) -> Iterator[str]:
         yield (
             f"the myocardium is drawn in {drawn.sum()} of {len(drawn)} slices; expected"
             f" {_LEAST_SLICES:.0%} or more: draw it in the others, or leave them out"
+        )
+    if (ml := float(pixels @ study.geometry.voxels_ml)) > _MOST_ML:
+        yield (
+            f"the myocardium has a volume of {ml:.0f} ml; expected less than"
+            f" {_MOST_ML:g} ml: is it more than the left ventricle's, or are the pixel"
+            " size or the slice distance wrong?"
         )
     yield from _no_ring(myocardium[drawn], study.geometry.pixel_mm2)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import targets
-from scarseg_jax.prepare import crop, likeness
+from scarseg_jax.prepare import crop, likeness, plausible
 from scarseg_jax.prepare.cut import box_of, cut
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.run import Decision, Segmentation
@@ -50,11 +50,11 @@ def find_scar(
         outside it is called scar in the others either, and Protocol 3 finds no other.
       threshold: Probability from which a pixel is scar, of any area; None takes the
         mean of what the networks were trained to take.
-      force: Whether an implausible myocardium is taken.
+      force: Whether an implausible myocardium is taken, given or found.
 
     Raises:
       InputError: If there is no myocardium though the run needs one, it is implausible,
-        or the threshold is no probability.
+        given or found, or the threshold is no probability.
     """
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"--threshold={threshold}; expected between 0 and 1")
@@ -78,6 +78,8 @@ def find_scar(
         inside=study.myocardium,
     )
     found = answer.ventricle
+    if found:
+        _check_found(study, found, force=force)
     if threshold is None:
         decision = decide.mean([member.decision for member in members])
     else:
@@ -94,6 +96,18 @@ def find_scar(
         patient=patient,
         left_out=tuple(m for m in model.members if m not in members),
     )
+
+
+def _check_found(study: Study, found: Ventricle, *, force: bool) -> None:
+    """Refuses a ventricle that cannot be one, rather than measure it."""
+    for odd in plausible.oddities(study, found.myocardium):
+        said = f"{plausible.named(study)}: the networks found no left ventricle: {odd}"
+        if not force:
+            raise InputError(
+                f"{said}; is this a short-axis LGE stack? If so, draw the myocardium and"
+                " give it (--myocardium), or take this answer with --force"
+            )
+        _log.warning("%s", said)
 
 
 def _asked(model: Model, study: Study) -> tuple[str | None, list[int]]:
