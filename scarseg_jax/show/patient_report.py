@@ -12,12 +12,12 @@ from markupsafe import Markup, escape
 
 from scarseg_jax import files
 from scarseg_jax.judge.windows import SHOWN_PERCENTILES, to_grey
-from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent
+from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent, volume_ml
 from scarseg_jax.measure.numbers import Numbers
 from scarseg_jax.run import Segmentation, TrainedMember
 from scarseg_jax.show.bulls_eye import SHOWN, bulls_eye
 from scarseg_jax.show.pages import part, template, things
-from scarseg_jax.show.pictures import frame_mm, picture
+from scarseg_jax.show.pictures import frame_mm, picture, window
 from scarseg_jax.study import Geometry, Study
 
 _BAR_MM = 20
@@ -38,7 +38,7 @@ _PHASE = {
 }
 # On A4 the first page's text is so wide, below the header so high, less for each
 # warning; a slice's words are so high.
-_WIDTH_MM, _HEIGHT_MM, _WARNING_MM, _WORDS_MM = 186, 200, 4.5, 8
+_WIDTH_MM, _HEIGHT_MM, _WARNING_MM, _WORDS_MM = 186, 200, 4.5, 11
 _MOST_COLUMNS = 8
 
 
@@ -72,11 +72,14 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
         found it, that of the segmentation, which the study does not have.
 
     Raises:
-      ValueError: If the numbers are another patient's.
+      ValueError: If the numbers are another patient's, or another myocardium's.
     """
     if numbers.patient != found.study.patient:
         raise ValueError("numbers of another patient than the segmentation's")
-    grey, shown = _grey(found)
+    if not np.isclose(numbers.lv_volume_ml or 0, _lv_ml(found)):
+        raise ValueError("numbers of another myocardium than the segmentation's")
+    around_mm = _around_mm(found)
+    grey, shown = _grey(found, around_mm)
     warnings = _warnings(found, numbers)
     page = template("patient_report.html.jinja").render(
         style=part("run_report.css") + part("patient_report.css"),
@@ -86,7 +89,7 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
         myocardium=_myocardium(found),
         seen=_seen(found),
         decision=found.decision,
-        slices=_slices(found, grey),
+        slices=_slices(found, grey, around_mm),
         columns=_columns(len(found.scar), len(warnings)),
         outlines=[(name, words) for name, words, _ in _outlines(found)],
         sizes=_sizes(numbers),
@@ -97,13 +100,18 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
     files.write_text(output, page)
 
 
+def _lv_ml(found: Segmentation) -> float:
+    mask = found.myocardium
+    return 0 if mask is None else volume_ml(mask, found.study.geometry)
+
+
 def _warnings(found: Segmentation, numbers: Numbers) -> list[str]:
     said = []
     if not found.unseen:
-        seen = [found.run.saw(member, str(found.patient)) for member in found.members]
         said.append(
-            f"{sum(seen)} of the {len(seen)} networks were trained or chosen with this"
-            " very patient: the scar says nothing about how they do on others."
+            f"{_count_seen(found)} of the {len(found.members)} networks were trained or"
+            " chosen with this very patient: the scar says nothing about how they do on"
+            " others."
         )
     if found.study.myocardium is None and found.myocardium is not None:
         said.append(
@@ -111,6 +119,10 @@ def _warnings(found: Segmentation, numbers: Numbers) -> list[str]:
             " LV rests on it. See that its outline is right."
         )
     return [*said, *numbers.warnings]
+
+
+def _count_seen(found: Segmentation) -> int:
+    return sum(found.run.saw(member, str(found.patient)) for member in found.members)
 
 
 def _myocardium(found: Segmentation) -> str:
@@ -121,7 +133,7 @@ def _myocardium(found: Segmentation) -> str:
 
 def _seen(found: Segmentation) -> str:
     if not found.unseen:
-        return "had seen this patient"
+        return f"{_count_seen(found)} of {len(found.members)} had seen this patient"
     return "had not seen this patient" + (
         "; those of the run that had were not asked" if found.left_out else ""
     )
@@ -137,43 +149,39 @@ def _outlines(found: Segmentation) -> list[tuple[str, str, np.ndarray]]:
     return [(style, words, mask) for style, words, mask in each if mask is not None]
 
 
-def _place(found: Segmentation) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Returns the (Y, X) bool that is looked at in all slices, and a square around it.
+def _around_mm(found: Segmentation) -> tuple[float, ...]:
+    """Returns top, left and side of the square in which every slice is shown.
 
-    Without any heart outlined it is what the networks saw, and else all of the image.
+    Without any heart outlined it holds what the networks saw, and else all of the image.
     """
     heart = [mask for _, _, mask in _outlines(found)]
-    if found.myocardium is None and found.cavity is None:
+    if len(heart) == 1:  # scar alone
         heart.append(found.probability > 0)
-    shown = np.any(heart, axis=(0, 1))
-    return shown, frame_mm(shown, found.study.spacing_mm[1:])
+    return frame_mm(np.any(heart, axis=(0, 1)), found.study.spacing_mm[1:])
 
 
-def _grey(found: Segmentation) -> tuple[np.ndarray, tuple[float, float]]:
-    """Returns (Z, Y, X) uint8, by the intensities around the heart, and those shown."""
-    shown, (top, left, side) = _place(found)
-    window = [slice(None)]
-    sizes = zip((top, left), found.study.spacing_mm[1:], shown.shape, strict=True)
-    for begin, mm, length in sizes:
-        first = max(0, int(begin / mm))
-        window.append(slice(first, min(int(np.ceil((begin + side) / mm)), length)))
-    grey = np.zeros(found.study.image.shape, np.uint8)
-    grey[*window], black_white = to_grey(found.study.image[*window])
+def _grey(
+    found: Segmentation, around_mm: Sequence[float]
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Returns (Z, Y, X) uint8 of what is shown, and the intensities of black and white."""
+    image, pixel_mm = found.study.image, found.study.spacing_mm[1:]
+    rows, columns = window(image.shape[1:], pixel_mm, around_mm)
+    grey = np.zeros(image.shape, np.uint8)
+    grey[:, rows, columns], black_white = to_grey(image[:, rows, columns])
     return grey, black_white
 
 
-def _slices(found: Segmentation, grey: np.ndarray) -> list[_Slice]:
-    geometry = found.study.geometry
-    _, around_mm = _place(found)
+def _slices(
+    found: Segmentation, grey: np.ndarray, around_mm: Sequence[float]
+) -> list[_Slice]:
+    geometry, pixel_mm = found.study.geometry, found.study.spacing_mm[1:]
     over = _marks(geometry, around_mm)
     slices = []
     for z, image in enumerate(grey):
         masks = {style: mask[z] for style, _, mask in _outlines(found)}
         said = _said(found, z)
         label = f"Slice {z}: {said}"
-        drawn = picture(
-            image, masks, found.study.spacing_mm[1:], around_mm, label, over
-        )
+        drawn = picture(image, masks, pixel_mm, around_mm, label, over)
         slices.append(_Slice(z, drawn, said))
     return slices
 
@@ -181,7 +189,7 @@ def _slices(found: Segmentation, grey: np.ndarray) -> list[_Slice]:
 def _said(found: Segmentation, z: int) -> str:
     scar = found.scar[z]
     if not scar.any():
-        return "no scar"
+        return "no scar called"
     said = f"scar {scar.sum() * found.study.geometry.pixel_mm2:.0f} mm²"
     if found.myocardium is None or not (wall := found.myocardium[z]).any():
         return said

@@ -122,6 +122,24 @@ def frame_mm(shown: np.ndarray, pixel_mm: Sequence[float]) -> tuple[float, ...]:
     return float(top), float(left), float(side)
 
 
+def window(
+    shape: Sequence[int], pixel_mm: Sequence[float], around_mm: Sequence[float]
+) -> tuple[slice, slice]:
+    """Returns the rows and columns of an image that a square shows.
+
+    Args:
+      shape: Of the image, (H, W).
+      pixel_mm: Pixel size (y, x).
+      around_mm: Top, left and side, as of `frame_mm`.
+    """
+    *begin_mm, side = around_mm
+    place = []
+    for length, mm, begin in zip(shape, pixel_mm, begin_mm, strict=True):
+        last = int(np.ceil((begin + side) / mm))
+        place.append(slice(max(0, int(begin / mm)), min(last, length)))
+    return place[0], place[1]
+
+
 def picture(
     image: np.ndarray,
     masks: Mapping[str, np.ndarray],
@@ -140,14 +158,8 @@ def picture(
       label: What it shows, for who cannot see it.
       over: SVG in mm, drawn last.
     """
-    top, left, side = around_mm
-    place = []
-    for axis, begin in enumerate((top, left)):
-        first = max(0, int(begin / pixel_mm[axis]))
-        last = int(np.ceil((begin + side) / pixel_mm[axis]))
-        place.append(slice(first, min(last, image.shape[axis])))
-    rows, columns = place
-    y, x = pixel_mm
+    rows, columns = window(image.shape, pixel_mm, around_mm)
+    (top, left, side), (y, x) = around_mm, pixel_mm
     part = image[rows, columns]
     lines = "".join(
         f'<path class="{name}" d="{outline(mask)}"/>' for name, mask in masks.items()
