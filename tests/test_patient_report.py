@@ -150,6 +150,24 @@ def test_what_made_it_is_said(tmp_path):
         assert words.replace(" ", "") in page.text.replace(" ", "")
 
 
+@pytest.mark.parametrize(
+    ("protocol", "given", "words"),
+    [
+        (1, True, "1: the whole crop; scar inside the given myocardium"),
+        (2, True, "2: inside the given myocardium, its surroundings in view"),
+        (3, True, "3: the whole crop; scar inside the given myocardium"),
+        (3, False, "3: the whole crop; scar inside the found myocardium"),
+    ],
+)
+def test_it_says_where_scar_was_looked_for(tmp_path, protocol, given, words):
+    run = run_record(protocol=protocol, context=protocol == 2)
+    found, numbers = drawn(run=run)
+    if not given:
+        bare = dataclasses.replace(found.study, myocardium=None, cavity=None)
+        found = dataclasses.replace(found, study=bare)
+    assert f"Protocol{words} " in page_of(tmp_path, found, numbers).text
+
+
 def test_every_slice_is_there_once_on_its_own_pixels_under_its_outlines(tmp_path):
     found, numbers = drawn(5)
     page = page_of(tmp_path, found, numbers)

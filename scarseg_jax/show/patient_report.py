@@ -21,11 +21,6 @@ from scarseg_jax.show.pictures import frame_mm, picture, window
 from scarseg_jax.study import Geometry, Study
 
 _BAR_MM = 20
-_LOOKED_AT = {
-    1: "the whole crop",
-    2: "inside the given myocardium",
-    3: "the whole crop; scar inside the myocardium found there",
-}
 _WEIGHTS = {
     "last": "the last epoch",
     "validation": "the epoch best on validation patients",
@@ -274,16 +269,17 @@ def _eyes(numbers: Numbers) -> list[str]:
 def _made(found: Segmentation, shown: tuple[float, float]) -> dict[str, str]:
     """Returns what the page was made with, in words, by name."""
     run, study, decision = found.run, found.study, found.decision
-    protocol = f"{run.protocol}: {_LOOKED_AT[run.protocol]}"
+    inside = "given" if study.myocardium is not None else "found"
+    protocol = "inside the given myocardium" if run.protocol == 2 else "the whole crop"
     if run.context:
         protocol += ", its surroundings in view"
-    if run.protocol != 2 and study.myocardium is not None:
-        protocol += "; nothing outside the given myocardium is called"
+    if run.protocol != 2 and found.myocardium is not None:
+        protocol += f"; scar inside the {inside} myocardium"
     symmetries = ", each the mean over 8 symmetries" if run.symmetries else ""
     network = f"variant {run.variant}, tells apart {run.classes}"
     (black, white), (low, high) = shown, SHOWN_PERCENTILES
     return {
-        "Protocol": protocol,
+        "Protocol": f"{run.protocol}: {protocol}",
         "Networks": f"{_networks(found.members)}{symmetries}",
         "Not asked": _networks(found.left_out) if found.left_out else "none",
         "Weights of": _WEIGHTS[run.selection],
