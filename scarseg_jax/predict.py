@@ -9,8 +9,8 @@ python -m scarseg_jax.predict --checkpoint=runs/protocol2 --input=FOLDER \
 INPUT may be DICOM: a folder, a zip or a file; --series chooses where several could be it.
 Protocol 2 needs the myocardium; 1 and 3, as the networks in the box, do not, but with it
 call no scar outside. Protocol 3 finds it: SCAR_tissues.nii.gz has the labels.
-The mask has the input's own grid and affine; OUTPUT with the ending .json says what it
-was made with. Of a patient of the run, only networks that had not seen it are asked.
+The mask has the input's own grid and affine; SCAR.html is a page to read and print, and
+SCAR.json has the measures and what made them. Of a patient of the run, only networks that had not seen it are asked.
 """
 
 import logging
@@ -28,9 +28,15 @@ from scarseg_jax.readers.label_maps import TABLES
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.segment.model import IN_THE_BOX, load_model
 from scarseg_jax.segment.pipeline import find_scar
+from scarseg_jax.show.patient_report import write_patient_report
 from scarseg_jax.terminal import exit_code, parse, start_jax
 from scarseg_jax.writers.nifti import check_grid
-from scarseg_jax.writers.segmentation import check_ours, write_segmentation
+from scarseg_jax.writers.segmentation import (
+    check_ours,
+    numbers_of,
+    page_path,
+    write_segmentation,
+)
 
 _log = logging.getLogger(__name__)
 _ENDINGS = (".nii", ".nii.gz")
@@ -134,6 +140,7 @@ def _predict(argv: list[str]) -> None:
     check_grid(output, study.geometry, study.image.shape)
     found = find_scar(model, study, threshold=_THRESHOLD.value, force=_FORCE.value)
     report = write_segmentation(found, output)
+    write_patient_report(page_path(output), found, numbers_of(found))
     numbers = report["numbers"]
     share = ""
     if (percent := numbers["scar_of_lv_percent"]) is not None:

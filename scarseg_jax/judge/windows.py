@@ -63,10 +63,7 @@ def _patient(
 ) -> dict[str, np.ndarray]:
     """Returns the columns of one patient's slices."""
     window = (slice(None), *place)
-    image = study.image[window].astype(np.float64)
-    low, high = _shown(image)
-    share = (image - low) / (high - low) if high > low else np.zeros_like(image)
-    grey = np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    grey, shown = to_grey(study.image[window])
     pictures = {
         "image": grey,
         "myocardium": _myocardium(study)[window],
@@ -78,7 +75,7 @@ def _patient(
         "top_left_px": [axis.start for axis in place],
         "size_px": grey.shape[1:],
         "pixel_mm": study.spacing_mm[1:],
-        "shown": (low, high),
+        "shown": shown,
         # Nothing is marked where the files do not say how the patient lay.
         "marks": study.geometry.orientation_marks,
     }
@@ -88,6 +85,14 @@ def _patient(
         **{name: np.pad(own, padding) for name, own in pictures.items()},
         **{name: np.array([own] * len(grey)) for name, own in of_all.items()},
     }
+
+
+def to_grey(image: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """Returns intensities as uint8, and those that are black and white."""
+    image = image.astype(np.float64)
+    low, high = _shown(image)
+    share = (image - low) / (high - low) if high > low else np.zeros_like(image)
+    return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8), (low, high)
 
 
 def _shown(image: np.ndarray) -> tuple[float, float]:

@@ -101,29 +101,74 @@ def thumbnail(
       pixel_mm: Pixel size (y, x).
       label: What it shows, for who cannot see it.
     """
-    shown = np.any(list(masks.values()), axis=0)
-    place, corners_mm = [], []
+    around = frame_mm(np.any(list(masks.values()), axis=0), pixel_mm)
+    return picture(image, masks, pixel_mm, around, label)
+
+
+def frame_mm(shown: np.ndarray, pixel_mm: Sequence[float]) -> tuple[float, ...]:
+    """Returns the top, left and side of a square around a mask, or around all of it.
+
+    Args:
+      shown: (H, W) bool.
+      pixel_mm: Pixel size (y, x).
+    """
+    corners_mm = []
     for axis in (0, 1):
         at = np.flatnonzero(shown.any(axis=1 - axis))
-        ends = (at[0], at[-1] + 1) if at.size else (0, image.shape[axis])
+        ends = (at[0], at[-1] + 1) if at.size else (0, shown.shape[axis])
         corners_mm.append(np.array(ends) * pixel_mm[axis])
     side = max(*(b - a + 2 * _MARGIN_MM for a, b in corners_mm), _LEAST_SIDE_MM)
-    begin = [(a + b) / 2 - side / 2 for a, b in corners_mm]
-    for axis in (0, 1):
-        first = max(0, int(begin[axis] / pixel_mm[axis]))
-        last = int(np.ceil((begin[axis] + side) / pixel_mm[axis]))
-        place.append(slice(first, min(last, image.shape[axis])))
-    rows, columns = place
-    y, x = pixel_mm
+    top, left = ((a + b) / 2 - side / 2 for a, b in corners_mm)
+    return float(top), float(left), float(side)
+
+
+def window(
+    shape: Sequence[int], pixel_mm: Sequence[float], around_mm: Sequence[float]
+) -> tuple[slice, slice]:
+    """Returns the rows and columns of an image that a square shows.
+
+    Args:
+      shape: Of the image, (H, W).
+      pixel_mm: Pixel size (y, x).
+      around_mm: Top, left and side, as of `frame_mm`.
+    """
+    *begin_mm, side = around_mm
+    place = []
+    for length, mm, begin in zip(shape, pixel_mm, begin_mm, strict=True):
+        last = int(np.ceil((begin + side) / mm))
+        place.append(slice(max(0, int(begin / mm)), min(last, length)))
+    return place[0], place[1]
+
+
+def picture(
+    image: np.ndarray,
+    masks: Mapping[str, np.ndarray],
+    pixel_mm: Sequence[float],
+    around_mm: Sequence[float],
+    label: str,
+    over: str = "",
+) -> Markup:
+    """Returns a square of a slice under the outlines of masks.
+
+    Args:
+      image: (H, W) uint8.
+      masks: (H, W) bool by the name of their outline's style, drawn in this order.
+      pixel_mm: Pixel size (y, x).
+      around_mm: Top, left and side, as of `frame_mm`.
+      label: What it shows, for who cannot see it.
+      over: SVG in mm, drawn last.
+    """
+    rows, columns = window(image.shape, pixel_mm, around_mm)
+    (top, left, side), (y, x) = around_mm, pixel_mm
     part = image[rows, columns]
     lines = "".join(
         f'<path class="{name}" d="{outline(mask)}"/>' for name, mask in masks.items()
     )
     return Markup(
         f'<svg role="img" aria-label="{escape(label)}"'
-        f' viewBox="{begin[1]:.2f} {begin[0]:.2f} {side:.2f} {side:.2f}">'
+        f' viewBox="{left:.2f} {top:.2f} {side:.2f} {side:.2f}">'
         f'<g transform="scale({x:.6g} {y:.6g})">'
         f'<image x="{columns.start}" y="{rows.start}" width="{part.shape[1]}"'
         f' height="{part.shape[0]}" preserveAspectRatio="none"'
-        f' href="{grey_png(part)}"/>{lines}</g></svg>'
+        f' href="{grey_png(part)}"/>{lines}</g>{over}</svg>'
     )

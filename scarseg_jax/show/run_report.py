@@ -5,11 +5,9 @@ It says what the results hold and computes no statistics of its own.
 
 import dataclasses
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -18,6 +16,7 @@ from scarseg_jax.judge.paired import ALPHA, Comparison, Run
 from scarseg_jax.judge.results import Figures, Results, Summary
 from scarseg_jax.judge.tables import row_floats
 from scarseg_jax.show import figures, sheets
+from scarseg_jax.show.pages import part, template
 from scarseg_jax.show.viewer import area_mm2, in_order, viewer
 
 # Paper, Table 1: median and inter-quartile range, per cent.
@@ -37,7 +36,6 @@ PAPER = {
 }
 # Paper, section 4: slices and patients with missed, and with false scar.
 PAPER_FAILURES = {1: ((17, 7), (21, 10)), 2: ((2, 1), (28, 11))}
-_NONE = "\N{EN DASH}"
 _LONG = ("members", "history", "fingerprints")  # too long to be read
 
 
@@ -88,9 +86,9 @@ def write_report(
     results = run.results
     summary, about = results.summary, results.summary.about
     record = dataclasses.asdict(about.run) if about.run else {}
-    page = _template().render(
-        style=_part("run_report.css"),
-        script=_part("run_report.js"),
+    page = template("run_report.html.jinja").render(
+        style=part("run_report.css"),
+        script=part("run_report.js"),
         summary=summary,
         about=about,
         run=about.run,
@@ -192,41 +190,6 @@ def _agreement(results: Results, size: str, unit: str) -> str | None:
         sizes.setdefault(row.patient, []).append(pair)
     true, called = np.array([np.mean(own, axis=0) for own in sizes.values()]).T
     return figures.bland_altman_plot(true, called, agreement.bland_altman, unit)
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": lambda v, digits=2: _number(None if v is None else 100 * v, digits),
-        "number": _number,
-        "signed": lambda v, digits: _number(v, digits, "+"),
-        "of": lambda count, noun: f"{count} {_things(count, noun)}",
-        "things": lambda noun, count: _things(count, noun),
-        "p": lambda v: "< 0.001" if v < 0.001 else f"{v:.2g}",
-    }
-    return environment.from_string(_part("run_report.html.jinja"))
-
-
-def _part(name: str) -> Markup:
-    text = resources.files("scarseg_jax.show").joinpath(name)
-    return Markup(text.read_text(encoding="utf-8"))
-
-
-def _number(value: float | None, digits: int, sign: str = "") -> str:
-    if value is None:
-        return _NONE
-    return f"{value:{sign}.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _things(count: int, noun: str) -> str:
-    """Returns a noun, or several multiplied, in the number that a count needs."""
-    times = " \N{MULTIPLICATION SIGN} "
-    return noun if count == 1 else times.join(f"{one}s" for one in noun.split(times))
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

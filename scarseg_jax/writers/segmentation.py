@@ -70,13 +70,14 @@ def numbers_of(found: Segmentation) -> Numbers:
 
 
 def check_ours(path: Path) -> None:
-    """Checks that a mask and its JSON would replace nothing but what was made here.
+    """Checks that a mask and what goes beside it would replace nothing made elsewhere.
 
     Raises:
       InputError: If another program's file, or a folder, has one of the names.
     """
     beside, marks = json_path(path), {**_MAKER, "mask": path.name}.items()
-    masks = [mask for mask in (path, tissues_path(path)) if mask.exists()]
+    others = (path, tissues_path(path), page_path(path))
+    there = [file for file in others if file.exists()]
     try:
         said = json.loads(beside.read_bytes())
         ours = marks <= {key: said.get(key) for key, _ in marks}.items()
@@ -84,7 +85,7 @@ def check_ours(path: Path) -> None:
         ours = None
     except (OSError, ValueError, AttributeError):
         ours = False
-    foreign = [beside] if ours is False else [] if ours else masks
+    foreign = [beside] if ours is False else [] if ours else there
     if foreign:
         raise InputError(
             f"{foreign[0]} is there and was not made by this program with a mask"
@@ -95,6 +96,11 @@ def check_ours(path: Path) -> None:
 def json_path(path: Path) -> Path:
     """Returns where the JSON beside a mask goes."""
     return path.with_name(f"{_stem(path)}.json")
+
+
+def page_path(path: Path) -> Path:
+    """Returns where the page beside a mask goes."""
+    return path.with_name(f"{_stem(path)}.html")
 
 
 def tissues_path(path: Path) -> Path:
