@@ -10,7 +10,8 @@ INPUT may be DICOM: a folder, a zip or a file; --series chooses where several co
 Protocol 2 needs the myocardium; 1 and 3, as the networks in the box, do not, but with it
 call no scar outside. Protocol 3 finds it: SCAR_tissues.nii.gz has the labels.
 The mask has the input's own grid and affine; SCAR.html is a page to read and print, and
-SCAR.json has the measures and what made them. Of a patient of the run, only networks that had not seen it are asked.
+SCAR.json has the measures and what made them. Of a patient of the run, only networks that
+had not seen it are asked.
 """
 
 import logging

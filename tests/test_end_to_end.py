@@ -13,19 +13,26 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from builders import CONFIGS, load, make_settings, write_nifti, write_study
+from builders import (
+    CONFIGS,
+    load,
+    make_settings,
+    run_record,
+    write_nifti,
+    write_study,
+)
 
 import scarseg_jax
 from scarseg_jax import compare, experiment, records
 from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import tables
-from scarseg_jax.learn import checkpoint
+from scarseg_jax.learn import checkpoint, targets
 from scarseg_jax.prepare import dataset
 from scarseg_jax.prepare.folds import make_folds
 from scarseg_jax.readers import nifti, phantom
-from scarseg_jax.run import Decision, Divergence, Member, RunRecord
+from scarseg_jax.run import Decision, Divergence, Member, RunRecord, TrainedMember
 from scarseg_jax.segment import classical
-from scarseg_jax.segment.model import load_model
+from scarseg_jax.segment.model import Model, load_model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.study import Geometry, Study
 from scarseg_jax.writers.segmentation import write_segmentation
@@ -178,6 +185,55 @@ def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
                 for study in data.studies
             )
             assert (decisions(other)[number] == kept[number]) is same
+
+
+def test_protocol_3_is_judged_in_the_ventricle_it_finds(tmp_path, monkeypatch):
+    """By networks that know the labels of the crops, so all but the grid is right."""
+    given = settings("protocol3", folds__k=2)
+    run(tmp_path, given, "prepare")
+    data = dataset.load(tmp_path / "data").labelled()
+    classes = targets.to_classes(data.slices.labels, "heart_scar")
+    sure = np.eye(4, dtype=np.float32)[classes][..., 1:]
+    folds = experiment._split(data, given.folds)
+    members = tuple(
+        TrainedMember(
+            *(Member(number, 0), 1, 0.5, Decision(0.5)),
+            tuple(np.unique(data.slices.patient[fold.test]).tolist()),
+        )
+        for number, fold in enumerate(folds)
+    )
+    record = run_record(
+        protocol=3,
+        classes="heart_scar",
+        data_hash=data.data_hash,
+        members=members,
+        diverged=(),
+        settings={"threshold": 0.0},
+    )
+    knowing = Model(tmp_path, record, members, lambda images, wanted: sure[wanted])
+    monkeypatch.setattr(experiment, "load_model", lambda path: knowing)
+    run(tmp_path, given, "evaluate")
+    found = tables.read(tmp_path).summary
+    ventricle = found.ventricle
+    assert ventricle is not None
+    for dice in (
+        ventricle.myocardium_dice,
+        ventricle.scar_dice_in_drawn,
+        found.native.dice_3d_mean,
+    ):
+        assert dice.mean is not None
+        assert 0.85 < dice.mean <= 1
+    assert ventricle.centre_mm.median is not None
+    assert ventricle.centre_mm.median < 1
+    assert ventricle.missed_slices == 0
+    assert found.percent_lv is not None
+    bias = found.percent_lv.bland_altman.bias
+    assert bias is not None
+    assert abs(bias) < 3
+    run(tmp_path, given, "report")
+    page = (tmp_path / "report.html").read_text()
+    assert "The ventricle that was found" in page
+    assert f"{ventricle.myocardium_dice.mean:.3f}" in page
 
 
 def test_methods_without_training_join_the_run_in_compare_and_report(workdir, capsys):
