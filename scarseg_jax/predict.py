@@ -143,7 +143,7 @@ def _predict(argv: list[str]) -> None:
     report = write_segmentation(found, output)
     write_patient_report(page_path(output), found, numbers_of(found))
     numbers = report["numbers"]
-    share = ""
+    share, asked = "", len(report["members"])
     if (percent := numbers["scar_of_lv_percent"]) is not None:
         share = (
             f", {percent:.1f} % of the {numbers['lv_mass_g']:.0f} g of myocardium"
@@ -152,7 +152,7 @@ def _predict(argv: list[str]) -> None:
     sys.stdout.write(
         f"{output}: scar in {report['slices_with_scar']} of {report['slices']}"
         f" slices, {report['scar_volume_ml']:.1f} ml or {numbers['scar_mass_g']:.1f} g"
-        f"{share}, by {len(report['members'])} networks\n"
+        f"{share}, by {asked} network{'s' * (asked > 1)}\n"
     )
 
 

@@ -1,13 +1,20 @@
 """Bundles: what goes out comes back, and nothing else."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from builders import run_record
 
+from scarseg_jax import files
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import bundle
 from scarseg_jax.learn.enet import ENet
+from scarseg_jax.prepare.cut import PREPARATION
+from scarseg_jax.readers import phantom
+from scarseg_jax.segment.model import IN_THE_BOX, load_model
+from scarseg_jax.segment.pipeline import find_scar
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +57,27 @@ def test_a_damaged_bundle_is_refused_by_its_file(tmp_path, variables, name):
     (tmp_path / "b" / name).write_bytes(content)
     with pytest.raises(InputError, match=f"damaged .the SHA-256 of {name} differs"):
         bundle.load(tmp_path / "b")
+
+
+def test_the_networks_in_the_box_are_sound_small_and_say_their_licence():
+    _, record = bundle.load(IN_THE_BOX)
+    assert record.protocol == 3
+    assert record.preparation == PREPARATION
+    assert not record.settings["data"]["path"]
+    assert sum(file.stat().st_size for file in IN_THE_BOX.iterdir()) < 15e6
+    card = (IN_THE_BOX / bundle.CARD).read_text()
+    for word in ("CC BY-NC-SA 4.0", "EMIDEC", "Not a medical device", "3-D Dice"):
+        assert word in card
+    assert files.changed(IN_THE_BOX) is None
+
+
+def test_the_networks_in_the_box_find_the_ventricle_of_a_simulated_patient():
+    """Whom they have never seen, nor any like him."""
+    drawn = phantom.simulate_study(phantom.list_patients(1)[0])
+    bare = dataclasses.replace(
+        drawn, myocardium=None, cavity=None, scar=None, no_reflow=None
+    )
+    found = find_scar(load_model(IN_THE_BOX), bare)
+    assert found.found_the_wall
+    mine, true = np.asarray(found.myocardium), np.asarray(drawn.myocardium)
+    assert 2 * (mine & true).sum() / (mine.sum() + true.sum()) > 0.6
