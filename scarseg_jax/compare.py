@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
+        if given.output:
+            _check_ours(given.output)
         first, *others = (
             Run(path, tables.read(path)) for path in (given.first, *given.others)
         )
@@ -48,6 +50,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     sys.stdout.write(text.comparisons(first, others, found) + "\n")
     return 0
+
+
+def _check_ours(path: Path) -> None:
+    """Refuses to replace what is no result of a comparison."""
+    if not path.is_file():
+        return
+    try:
+        ours = all(
+            {"first", "second"} <= set(row) for row in json.loads(path.read_bytes())
+        )
+    except (ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise InputError(
+            f"--output={path} is there and is not the result of a comparison; choose"
+            " another name, or move that file away"
+        )
 
 
 def _save(

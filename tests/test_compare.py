@@ -85,6 +85,19 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys, output):
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("foreign", [b'{"Modality": "MR"}', b"[1, 2]", b"\x00\xff"])
+def test_an_output_that_is_not_ours_is_kept(tmp_path, capsys, foreign):
+    runs = [str(write_run(tmp_path / n, np.zeros(8)).directory) for n in "12"]
+    output = tmp_path / "result.json"
+    output.write_bytes(foreign)
+    assert compare.main([*runs, f"--output={output}"]) == 2
+    assert "is there and is not the result of a comparison" in capsys.readouterr().err
+    assert output.read_bytes() == foreign
+    output.unlink()
+    for _ in range(2):  # our own is replaced
+        assert compare.main([*runs, f"--output={output}"]) == 0
+
+
 def test_a_run_that_is_not_there_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert compare.main([str(tmp_path / "no"), str(tmp_path)]) == 2
     error = capsys.readouterr().err
