@@ -376,7 +376,9 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
         }
 
     native, native_called = empty(np.float32), empty(bool)
-    found = FoundVentricles(empty(bool), empty(bool), empty(bool))
+    found = None
+    if protocol == 3:
+        found = FoundVentricles(empty(bool), empty(bool), empty(bool))
     said = model.ask(slices.image, padded(tests))
     for trained, test, answer in zip(model.members, tests, said, strict=True):
         seed, decision = seeds.index(trained.member.seed), trained.decision
@@ -391,14 +393,19 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
             native_called[name][seed] = pipeline.call_scar(
                 on_grid.scar, study, decision
             )
-            if on_grid.ventricle:
+            if found and on_grid.ventricle:
                 found.cavity[name][seed] = on_grid.ventricle.cavity
                 found.myocardium[name][seed] = on_grid.ventricle.myocardium
                 inside[slices.patient[test] == name] = [
                     crop.crop_mask(mask, cut.box_of(own, z))
                     for z, mask in enumerate(on_grid.ventricle.myocardium)
                 ]
-                in_drawn = _answer(study, own, its, 2, classes)
+                in_drawn = pipeline.on_native_grid(
+                    *(its, own, study),
+                    protocol=protocol,
+                    classes=classes,
+                    inside=study.myocardium,
+                )
                 found.scar_in_drawn[name][seed] = pipeline.call_scar(
                     in_drawn.scar, study, decision
                 )
@@ -414,7 +421,7 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
         native=native_called,
         crop_probability=probability,
         native_probability=native,
-        found=found if protocol == 3 else None,
+        found=found,
     )
 
 

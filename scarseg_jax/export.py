@@ -19,22 +19,13 @@ from scarseg_jax.judge import tables
 from scarseg_jax.judge.results import Summary
 from scarseg_jax.learn import bundle, checkpoint
 from scarseg_jax.run import RunRecord
-from scarseg_jax.terminal import exit_code, parse
+from scarseg_jax.terminal import exit_code, only_flags, parse, required_path
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Working directory of a finished run.")
 _OUTPUT = flags.DEFINE_string("output", None, "The bundle's folder, a new one.")
 _LICENCE = flags.DEFINE_string(
     "licence", None, "Of the weights: that of the data; known of emidec and phantom."
 )
-# By the source of the data.
-_LICENCES = {
-    "emidec": (
-        "CC BY-NC-SA 4.0 (https://creativecommons.org/licenses/by-nc-sa/4.0/), that of"
-        " the data they were trained on: EMIDEC, A. Lalande et al., Data 5(4):89, 2020;"
-        " not for commercial use"
-    ),
-    "phantom": "Apache-2.0; trained on simulated patients",
-}
 _LOOKED = {
     1: "the whole crop",
     2: "the drawn myocardium, which it must be given",
@@ -48,13 +39,12 @@ def main(argv: list[str]) -> int:
 
 
 def _export(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise InputError(f"argument {argv[1]!r} is not a flag; see --help")
-    workdir, output = map(_path, (_WORKDIR, _OUTPUT))
+    only_flags(argv)
+    workdir, output = map(required_path, (_WORKDIR, _OUTPUT))
     if output.exists():
         raise InputError(f"--output={output} is there; choose a new folder")
     variables, record = checkpoint.load(workdir / "checkpoint", RunRecord)
-    licence = _LICENCE.value or _LICENCES.get(record.source)
+    licence = _LICENCE.value or bundle.LICENCES.get(record.source)
     if not licence:
         raise InputError(
             f"--licence is missing; that of the {record.source} data is not known: say"
@@ -70,12 +60,6 @@ def _export(argv: list[str]) -> None:
         f"{output}: {len(record.members)} networks, {_megabytes(output):.1f} MB, weights"
         f" {files.sha256(output / bundle.WEIGHTS)[:16]}\n"
     )
-
-
-def _path(flag: flags.FlagHolder) -> Path:
-    if not flag.value:
-        raise InputError(f"--{flag.name} is missing; see --help")
-    return Path(flag.value)
 
 
 def _megabytes(folder: Path) -> float:

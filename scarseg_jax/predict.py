@@ -22,6 +22,7 @@ from pathlib import Path
 from absl import app, flags
 
 from scarseg_jax.errors import InputError
+from scarseg_jax.learn.bundle import CARD, LICENCES
 from scarseg_jax.readers import sources
 from scarseg_jax.readers.contours import NAMES as CONTOURS
 from scarseg_jax.readers.dicom_files import is_dicom
@@ -30,7 +31,7 @@ from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.segment.model import IN_THE_BOX, load_model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.show.patient_report import write_patient_report
-from scarseg_jax.terminal import exit_code, parse, start_jax
+from scarseg_jax.terminal import exit_code, only_flags, parse, required_path, start_jax
 from scarseg_jax.writers.nifti import check_grid
 from scarseg_jax.writers.segmentation import (
     check_ours,
@@ -41,10 +42,6 @@ from scarseg_jax.writers.segmentation import (
 
 _log = logging.getLogger(__name__)
 _ENDINGS = (".nii", ".nii.gz")
-LICENCE = (
-    "trained on EMIDEC, CC BY-NC-SA 4.0: not for commercial use; weights/README.md says"
-    " how good they are"
-)
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
@@ -108,9 +105,8 @@ def main(argv: list[str]) -> int:
 
 
 def _predict(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise InputError(f"argument {argv[1]!r} is not a flag; see --help")
-    image, output = map(_path, (_INPUT, _OUTPUT))
+    only_flags(argv)
+    image, output = map(required_path, (_INPUT, _OUTPUT))
     myocardium, contours = (
         Path(flag.value) if flag.value else None for flag in (_MYOCARDIUM, _CONTOURS)
     )
@@ -125,7 +121,8 @@ def _predict(argv: list[str]) -> None:
         seeds=_numbers(_SEEDS),
     )
     if not _CHECKPOINT.value:
-        _log.info("the networks in the box: %s", LICENCE)
+        licence = LICENCES[model.run.source]
+        _log.info("the networks in the box (%s/%s): %s", model.path, CARD, licence)
     study = read_patient(
         image,
         myocardium=myocardium,
@@ -140,18 +137,18 @@ def _predict(argv: list[str]) -> None:
     )
     check_grid(output, study.geometry, study.image.shape)
     found = find_scar(model, study, threshold=_THRESHOLD.value, force=_FORCE.value)
-    report = write_segmentation(found, output)
-    write_patient_report(page_path(output), found, numbers_of(found))
-    numbers = report["numbers"]
+    numbers = numbers_of(found)
+    report = write_segmentation(found, output, numbers)
+    write_patient_report(page_path(output), found, numbers)
     share, asked = "", len(report["members"])
-    if (percent := numbers["scar_of_lv_percent"]) is not None:
+    if numbers.scar_of_lv_percent is not None:
         share = (
-            f", {percent:.1f} % of the {numbers['lv_mass_g']:.0f} g of myocardium"
-            f" {report['myocardium']}"
+            f", {numbers.scar_of_lv_percent:.1f} % of the {numbers.lv_mass_g:.0f} g of"
+            f" myocardium {report['myocardium']}"
         )
     sys.stdout.write(
         f"{output}: scar in {report['slices_with_scar']} of {report['slices']}"
-        f" slices, {report['scar_volume_ml']:.1f} ml or {numbers['scar_mass_g']:.1f} g"
+        f" slices, {report['scar_volume_ml']:.1f} ml or {numbers.scar_mass_g:.1f} g"
         f"{share}, by {asked} network{'s' * (asked > 1)}\n"
     )
 
@@ -187,12 +184,6 @@ def _check_output(output: Path, *inputs: Path | None) -> None:
                 f"--output={output} is in the folder of an input; choose another folder"
             )
     check_ours(output)
-
-
-def _path(flag: flags.FlagHolder) -> Path:
-    if not flag.value:
-        raise InputError(f"--{flag.name} is missing; see --help")
-    return Path(flag.value)
 
 
 def _pairs(flag: flags.FlagHolder) -> dict[str, str]:

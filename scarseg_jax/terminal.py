@@ -117,6 +117,23 @@ def parse(argv: list[str]) -> list[str]:
         raise SystemExit(fail(said or repr(error))) from error
 
 
+def only_flags(argv: list[str]) -> None:
+    """Refuses words that belong to no flag."""
+    if len(argv) > 1:
+        raise InputError(f"argument {argv[1]!r} is not a flag; see --help")
+
+
+def required_path(flag: flags.FlagHolder) -> Path:
+    """Returns a flag's path.
+
+    Raises:
+      InputError: If it was not given.
+    """
+    if not flag.value:
+        raise InputError(f"--{flag.name} is missing; see --help")
+    return Path(flag.value)
+
+
 def start_jax(devices: int = 0, *, require_gpu: bool = False) -> None:
     """Chooses the devices and the compilation cache, and says which devices.
 

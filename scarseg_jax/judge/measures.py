@@ -11,6 +11,7 @@ import numpy as np
 
 from scarseg_jax.judge.distances import boundary_points, surface_metrics
 from scarseg_jax.judge.metrics import Counts, mean_sd
+from scarseg_jax.measure.mass import volume_ml
 from scarseg_jax.study import Study
 
 TOLERANCE_MM = 3.0  # of surface Dice: two pixels of most scanners
@@ -135,21 +136,11 @@ def _measure(
     """Returns one patient's measures of one mask, in the order of `Measures`."""
     geometry, scar = study.geometry, np.asarray(study.scar)
 
-    def volume_ml(mask: np.ndarray | None) -> float:
-        return np.nan if mask is None else mask.sum(axis=(1, 2)) @ geometry.voxels_ml
-
-    true_ml, called_ml = volume_ml(scar), volume_ml(called)
-    true_lv_ml, called_lv_ml = volume_ml(study.myocardium), volume_ml(wall)
-    surfaces = (
-        boundary_points(
-            mask,
-            np.tile(study.spacing_mm[1:], (len(mask), 1)),
-            np.zeros((len(mask), 2)),
-            geometry.positions_mm,
-        )
-        for mask in (scar, called)
+    true_ml, called_ml, true_lv_ml, called_lv_ml = (
+        np.nan if mask is None else volume_ml(mask, geometry)
+        for mask in (scar, called, study.myocardium, wall)
     )
-    distances = surface_metrics(*surfaces, tolerance_mm=TOLERANCE_MM)
+    distances = distances_of(study, scar, called)
     return (
         *(true_ml, called_ml),
         100 * true_ml / true_lv_ml if true_lv_ml else np.nan,
@@ -158,6 +149,22 @@ def _measure(
         *(distances["hd95_mm"], distances["assd_mm"], distances["surface_dice"]),
         np.sqrt(2) * side_mm,
     )
+
+
+def distances_of(
+    study: Study, true: np.ndarray, called: np.ndarray
+) -> dict[str, float]:
+    """Returns `surface_metrics` of two (Z, Y, X) masks on a study's grid."""
+    surfaces = (
+        boundary_points(
+            mask,
+            np.tile(study.spacing_mm[1:], (len(mask), 1)),
+            np.zeros((len(mask), 2)),
+            study.geometry.positions_mm,
+        )
+        for mask in (true, called)
+    )
+    return surface_metrics(*surfaces, tolerance_mm=TOLERANCE_MM)
 
 
 def centre(values: np.ndarray) -> Centre:

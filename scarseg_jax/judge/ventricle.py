@@ -6,8 +6,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scarseg_jax.judge import measures
-from scarseg_jax.judge.distances import boundary_points, surface_metrics
-from scarseg_jax.judge.metrics import MeanSd, Spread, mean_sd, spread
+from scarseg_jax.judge.metrics import (
+    MeanSd,
+    Spread,
+    concatenate,
+    count,
+    mean_sd,
+    patients_dice,
+    spread,
+)
 from scarseg_jax.study import Study
 
 
@@ -57,18 +64,12 @@ def judge_ventricles(
     """Returns the figures; None where a patient's myocardium was not drawn."""
     if any(study.myocardium is None for study in studies):
         return None
-    dice, scar_dice, hd95, assd, centres = [], [], [], [], []
+    distances, centres = [], []
     missed = extra = 0
     for study in studies:
-        name, drawn = study.patient, np.asarray(study.myocardium)
-        scar, masks = np.asarray(study.scar), found.myocardium[name]
-        wholes = masks | found.cavity[name]
-        dice.append([_dice(mask, drawn) for mask in masks])
-        if scar.any():
-            scar_dice.append([_dice(mask, scar) for mask in found.scar_in_drawn[name]])
-        surfaces = [_distances(study, drawn, mask) for mask in masks]
-        hd95.append([own["hd95_mm"] for own in surfaces])
-        assd.append([own["assd_mm"] for own in surfaces])
+        drawn, masks = np.asarray(study.myocardium), found.myocardium[study.patient]
+        wholes = masks | found.cavity[study.patient]
+        distances.append([measures.distances_of(study, drawn, mask) for mask in masks])
         there, seen = drawn.any(axis=(1, 2)), masks.any(axis=(2, 3))
         missed += int((there & ~seen).sum())
         extra += int((~there & seen).sum())
@@ -79,34 +80,30 @@ def judge_ventricles(
                 for mine in wholes
                 if mine[z].any()
             ]
+    hd95_mm, assd_mm = (
+        measures.centre(np.array([[own[name] for own in each] for each in distances]).T)
+        for name in ("hd95_mm", "assd_mm")
+    )
     return VentricleFigures(
-        myocardium_dice=mean_sd(np.mean(dice, axis=1)),
-        myocardium_hd95_mm=measures.centre(np.array(hd95).T),
-        myocardium_assd_mm=measures.centre(np.array(assd).T),
+        myocardium_dice=_dice_3d(studies, "myocardium", found.myocardium),
+        myocardium_hd95_mm=hd95_mm,
+        myocardium_assd_mm=assd_mm,
         centre_mm=spread(np.array(centres)),
         missed_slices=missed,
         extra_slices=extra,
-        scar_dice_in_drawn=mean_sd(np.array([np.mean(own) for own in scar_dice])),
+        scar_dice_in_drawn=_dice_3d(studies, "scar", found.scar_in_drawn),
     )
 
 
-def _dice(one: np.ndarray, two: np.ndarray) -> float:
-    both = int(one.sum()) + int(two.sum())
-    return 2 * int((one & two).sum()) / both if both else np.nan
-
-
-def _distances(study: Study, drawn: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    geometry = study.geometry
-    surfaces = (
-        boundary_points(
-            own,
-            np.tile(study.spacing_mm[1:], (len(own), 1)),
-            np.zeros((len(own), 2)),
-            geometry.positions_mm,
-        )
-        for own in (drawn, mask)
-    )
-    return surface_metrics(*surfaces, tolerance_mm=measures.TOLERANCE_MM)
+def _dice_3d(
+    studies: Sequence[Study], name: str, called: Mapping[str, np.ndarray]
+) -> MeanSd:
+    """Returns the 3-D Dice of patients with what a study calls `name`."""
+    true = [np.asarray(getattr(study, name)) for study in studies]
+    pairs = zip(studies, true, strict=True)
+    counts = concatenate([count(called[s.patient], mask) for s, mask in pairs])
+    patient = np.repeat([s.patient for s in studies], [len(mask) for mask in true])
+    return mean_sd(patients_dice(counts.pooled(patient)))
 
 
 def _apart_mm(one: np.ndarray, two: np.ndarray, spacing_mm: Sequence[float]) -> float:

@@ -17,6 +17,15 @@ from scarseg_jax import files, records
 from scarseg_jax.errors import InputError
 from scarseg_jax.run import RunRecord
 
+# Of weights, by the source of the data that they were trained on.
+LICENCES = {
+    "emidec": (
+        "CC BY-NC-SA 4.0 (https://creativecommons.org/licenses/by-nc-sa/4.0/), that of"
+        " the data they were trained on: EMIDEC, A. Lalande et al., Data 5(4):89, 2020;"
+        " not for commercial use"
+    ),
+    "phantom": "Apache-2.0; trained on simulated patients",
+}
 WEIGHTS, RUN, CARD = "weights.safetensors", "run.json", "README.md"
 _KEPT = np.float16  # half as large, for up to 0.01 of a few pixels' probabilities
 

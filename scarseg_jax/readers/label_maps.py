@@ -4,8 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from scarseg_jax.readers import emidec, myops, nifti, places
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.study import Study
@@ -40,10 +38,7 @@ def with_labels(
     plane = study.image.shape[1], study.image.shape[2]
     places.check_same_grid(name, study.geometry, path, geometry, plane=plane)
     layout = TABLES[table]
-    nifti.check_labels(path, labels, layout.Label)
-    drawn: Any = {
-        mask: np.isin(labels, values) for mask, values in layout.MASKS.items()
-    }
+    drawn: Any = nifti.masks_of(path, labels, layout.Label, layout.MASKS)
     # A DICOM study keeps no file names.
     files = (*study.files, path) if study.files else ()
     return dataclasses.replace(study, files=files, **drawn)

@@ -92,9 +92,23 @@ def read_study(
         labels_path, spacing_from=spacing_from, slice_axis=slice_axis
     )
     places.check_same_grid(image_path, geometry, labels_path, labels_geometry)
-    check_labels(labels_path, labels, known)
-    drawn: Any = {name: np.isin(labels, values) for name, values in masks.items()}
+    drawn: Any = masks_of(labels_path, labels, known, masks)
     return Study(patient, image, geometry, files=files, **drawn)
+
+
+def masks_of(
+    path: Path,
+    labels: np.ndarray,
+    known: type[enum.IntEnum],
+    masks: Mapping[str, Sequence[int]],
+) -> dict[str, np.ndarray]:
+    """Returns the bool masks of a label map, by name; arguments as of `read_study`.
+
+    Raises:
+      InputError: If a label is unknown.
+    """
+    check_labels(path, labels, known)
+    return {name: np.isin(labels, values) for name, values in masks.items()}
 
 
 def read_image(

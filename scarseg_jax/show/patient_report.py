@@ -108,7 +108,7 @@ def _warnings(found: Segmentation, numbers: Numbers) -> list[str]:
             " chosen with this very patient: the scar says nothing about how they do on"
             " others."
         )
-    if found.study.myocardium is None and found.myocardium is not None:
+    if found.found_the_wall:
         said.append(
             "Nobody drew the myocardium: the networks found it, and every figure of the"
             " LV rests on it. See that its outline is right."
@@ -123,7 +123,7 @@ def _count_seen(found: Segmentation) -> int:
 def _myocardium(found: Segmentation) -> str:
     if found.myocardium is None:
         return "neither given nor found"
-    return "found by the networks" if found.study.myocardium is None else "given"
+    return "found by the networks" if found.found_the_wall else "given"
 
 
 def _seen(found: Segmentation) -> str:
@@ -269,7 +269,7 @@ def _eyes(numbers: Numbers) -> list[str]:
 def _made(found: Segmentation, shown: tuple[float, float]) -> dict[str, str]:
     """Returns what the page was made with, in words, by name."""
     run, study, decision = found.run, found.study, found.decision
-    inside = "given" if study.myocardium is not None else "found"
+    inside = "found" if found.found_the_wall else "given"
     protocol = "inside the given myocardium" if run.protocol == 2 else "the whole crop"
     if run.context:
         protocol += ", its surroundings in view"

@@ -17,7 +17,9 @@ from scarseg_jax.writers import nifti
 _MAKER = {"made_by": "scarseg_jax"}  # by which what is ours is known again
 
 
-def write_segmentation(found: Segmentation, path: Path | str) -> dict:
+def write_segmentation(
+    found: Segmentation, path: Path | str, numbers: Numbers | None = None
+) -> dict:
     """Writes the scar mask, and what it was made with under the same name in .json.
 
     Where the networks found the myocardium, NAME_tissues beside it has that too, in the
@@ -27,6 +29,7 @@ def write_segmentation(found: Segmentation, path: Path | str) -> dict:
     Args:
       found: From `find_scar`.
       path: Of the mask, named .nii.gz or .nii.
+      numbers: From `numbers_of`, where they are there already.
 
     Returns:
       What the JSON holds.
@@ -36,7 +39,7 @@ def write_segmentation(found: Segmentation, path: Path | str) -> dict:
     """
     path = Path(path)
     check_ours(path)
-    report = {**_MAKER, "mask": path.name, **describe(found)}
+    report = {**_MAKER, "mask": path.name, **describe(found, numbers)}
     with files.replaced(json_path(path)) as partial:
         partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
         files.sync(partial)  # while the mask can still be left out
@@ -112,10 +115,10 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
-def describe(found: Segmentation) -> dict:
+def describe(found: Segmentation, numbers: Numbers | None = None) -> dict:
     """Returns the figures of a segmentation and what made it, as JSON can hold it."""
     run, restricted = found.run, found.study.myocardium is not None
-    numbers = dataclasses.asdict(numbers_of(found))
+    figures = dataclasses.asdict(numbers or numbers_of(found))
     return {
         "files": [str(file) for file in found.study.files],
         "protocol": run.protocol,
@@ -140,7 +143,7 @@ def describe(found: Segmentation) -> dict:
         "tissues": {str(int(t)): t.name.lower() for t in Tissue if t < Tissue.NO_REFLOW}
         if found.found_the_wall
         else None,
-        "numbers": {k: v for k, v in numbers.items() if k != "patient"},
+        "numbers": {k: v for k, v in figures.items() if k != "patient"},
         "data_hash": run.data_hash,
         "versions": run.versions,
     }

@@ -48,14 +48,14 @@ def make_step(how: str):
     return step
 
 
-def _pool(x, size, return_indices=False, plain=functional.max_pool2d):
+def _pool(x, size, return_indices=False):
     """Returns max_pool2d, with a mask of where each maximum was in place of indices.
 
     Converters know neither indices nor unpooling; compared with its own maximum, which
     costs next to nothing, an image tells the same, but for ties, which random images
     hardly have.
     """
-    pooled = plain(x, size)
+    pooled = _ORIGINAL[0](x, size)
     if not return_indices:
         return pooled
     return pooled, x == functional.interpolate(pooled, scale_factor=size)
