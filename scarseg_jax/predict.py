@@ -40,7 +40,7 @@ from scarseg_jax.writers.segmentation import (
     write_segmentation,
 )
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("scarseg_jax.predict")  # as a command its name is __main__
 _ENDINGS = (".nii", ".nii.gz")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",

@@ -346,6 +346,19 @@ def test_a_mask_replaces_its_own_kind_alone_and_comes_with_its_json_or_not_at_al
         predict(workdir, image, image.with_name("found.nii"))
 
 
+def test_one_image_is_answered_for_with_nothing_drawn_or_trained(image):
+    command = [sys.executable, "-m", "scarseg_jax.predict", f"--input={image}"]
+    output = image.with_name("alone.nii.gz")
+    done = subprocess.run(
+        [*command, f"--output={output}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "of myocardium found, by 5 networks" in done.stdout
+    assert "CC BY-NC-SA 4.0" in done.stderr
+    for name in ("alone.json", "alone.html", "alone_tissues.nii.gz"):
+        assert image.with_name(name).is_file()
+
+
 def test_an_exported_run_answers_as_the_run_does(workdir, image, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = [sys.executable, "-m", "scarseg_jax.export", f"--workdir={workdir}"]
