@@ -14,6 +14,8 @@ def get_config():
     config = config_dict.ConfigDict()
     config.protocol = 2  # 1: the whole crop, 2: the myocardium only (2.1); 3: finds it
     config.context = False  # Protocol 2 sees the surroundings too, not in the paper
+    config.neighbours = 0  # or 1: so many slices on each side are seen too, not in it
+    config.crop = "hough"  # around circles (3); or the drawn myocardium; or learned
     config.data = config_dict.create(
         source="phantom",  # emidec, myops, folder or phantom
         path="",  # the source's folder; the phantom has none
@@ -44,6 +46,7 @@ def get_config():
         augmentation="symmetries",  # or deformed: turned, scaled and bent as well
         class_weights=(1.0, 1.0),  # of background and scar in the cross entropy
         dice=False,  # or true, not in the paper: the batch's soft Dice in the loss too
+        averaging=0.0,  # or 0.9995, not in the paper: weights' moving mean over steps
         selection="last",  # or validation, or oracle (which looks at the test patient)
     )
     # The probability from which a pixel is called scar; 0: chosen on the validation

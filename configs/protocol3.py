@@ -17,10 +17,13 @@ def get_config():
     protocol2 = runpy.run_path(str(Path(__file__).with_name("protocol2.py")))
     config = protocol2["get_config"]()
     config.protocol = 3
+    config.crop = "learned"
+    config.neighbours = 1
     config.folds.k = 5
     config.model.classes = "heart_scar"
     config.train.class_weights = (1.0, 1.0, 1.0, 1.0)
     config.train.dice = True
+    config.train.averaging = 0.9995
     config.train.augmentation = "deformed"
     config.train.epochs = 60
     return config

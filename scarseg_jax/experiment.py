@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,11 @@ from scarseg_jax.learn.enet import ENet
 from scarseg_jax.learn.fit import Fitted, fit, summary_of
 from scarseg_jax.prepare import crop, cut, dataset, likeness
 from scarseg_jax.prepare.dataset import DataSet
-from scarseg_jax.prepare.folds import Fold, check_split, make_folds, padded
+from scarseg_jax.prepare.folds import Fold, check_split, make_folds
 from scarseg_jax.readers.sources import Source, open_source
 from scarseg_jax.run import THRESHOLDS, Decision, Member, RunRecord, TrainedMember
 from scarseg_jax.segment import classical, decide, opponents, pipeline
+from scarseg_jax.segment.look import Ask, Question, Said, View, look
 from scarseg_jax.segment.model import Model, load_model
 from scarseg_jax.settings import Folds, Settings
 from scarseg_jax.show import text
@@ -85,6 +86,8 @@ def run(workdir: Path, given: Settings, source: Source | None, mode: str) -> Non
             source,
             protocol=given.protocol,
             context=given.context,
+            neighbours=given.neighbours,
+            method=given.crop,
             consensus=given.data.consensus,
             force=given.data.force,
             split=given.folds,
@@ -113,6 +116,8 @@ def prepare(
     *,
     protocol: int,
     context: bool,
+    neighbours: int,
+    method: str,
     consensus: str,
     force: bool,
     split: Folds,
@@ -133,6 +138,8 @@ def prepare(
         source,
         protocol=protocol,
         context=context,
+        neighbours=neighbours,
+        method=method,
         consensus=consensus,
         force=force,
         progress=progress,
@@ -175,19 +182,14 @@ def train_networks(workdir: Path, given: Settings) -> None:
     members = [Member(f, seed) for f in range(len(folds)) for seed in given.folds.seeds]
     classes = given.model.classes
     model = ENet(variant=given.model.variant, classes=targets.count(classes))
+    view = _view(given)
+    shown, shown_folds = _shown(data, folds, view)
     fitted = fit(
         workdir / "state",
         model,
         given.train,
-        data=train.Data(
-            image=data.slices.image,
-            labels=targets.to_classes(data.slices.labels, classes),
-            inside=data.slices.myocardium if given.protocol == 2 else None,
-            cut_out=crop.cut_out_channels(
-                protocol=given.protocol, context=given.context
-            ),
-        ),
-        folds=folds,
+        data=shown,
+        folds=shown_folds,
         members=members,
         data_hash=data.data_hash,
         scar_classes=targets.scar_classes(classes),
@@ -195,12 +197,8 @@ def train_networks(workdir: Path, given: Settings) -> None:
     _log.info("choosing from which probability each network calls scar")
     ask = ensemble.make_predictor(model, fitted.variables, symmetries=given.symmetries)
     decisions = decide_when(
-        lambda which: ask(data.slices.image, which),
-        data,
-        folds,
-        fitted.members,
-        protocol=given.protocol,
-        classes=classes,
+        *(ask, data, folds, fitted.members),
+        view=view,
         threshold=given.threshold,
         selection=given.train.selection,
     )
@@ -213,6 +211,51 @@ def train_networks(workdir: Path, given: Settings) -> None:
     _log.info("saving the networks")
     checkpoint.save(workdir / "checkpoint", fitted.variables, record)
     _check_sound(workdir, record)
+
+
+def _view(given: Settings) -> View:
+    return View(
+        protocol=given.protocol,
+        context=given.context,
+        neighbours=given.neighbours,
+        around=given.crop,
+        classes=given.model.classes,
+    )
+
+
+def _shown(
+    data: DataSet, folds: Sequence[Fold], view: View
+) -> tuple[train.Data, Sequence[Fold]]:
+    """Returns what networks are trained with, and the splits of it.
+
+    Those that shall find the ventricle see it from afar too, once an epoch.
+    """
+    image, labels, inside = (
+        getattr(data.slices, name) for name in ("image", "labels", "myocardium")
+    )
+    if view.around == "learned":
+        far = [
+            view.cut(
+                study, crop.boxes_from_afar(np.shape(study.image), study.spacing_mm)
+            )
+            for study in data.studies
+        ]
+        image = np.concatenate([image, *(each.image for each in far)])
+        labels = np.concatenate([labels, *(each.labels for each in far)])
+        count = len(data.slices.slice)
+        folds = [dataclasses.replace(fold, once=fold.train + count) for fold in folds]
+    shown = train.Data(
+        image=image,
+        labels=targets.to_classes(labels, view.classes),
+        inside=inside if view.protocol == 2 else None,
+        cut_out=crop.cut_out_channels(
+            protocol=view.protocol, context=view.context, neighbours=view.neighbours
+        ),
+        own=crop.own_channels(image.shape[-1], neighbours=view.neighbours)
+        if view.neighbours
+        else None,
+    )
+    return shown, folds
 
 
 def _record(
@@ -237,17 +280,18 @@ def _record(
         machines=fitted.machines,
         training_seconds=round(fitted.seconds, 1),
         context=given.context,
+        neighbours=given.neighbours,
+        crop=given.crop,
     )
 
 
 def decide_when(
-    say,
+    ask: Ask,
     data: DataSet,
     folds: Sequence[Fold],
     members: Sequence[Member],
     *,
-    protocol: int,
-    classes: str,
+    view: View,
     threshold: float,
     selection: str,
 ) -> list[Decision]:
@@ -256,12 +300,11 @@ def decide_when(
     On the images' own grids, where scar is called.
 
     Args:
-      say: Returns (M, n, 64, 64, K - 1) probabilities of (M, n) indices.
+      ask: From `ensemble.make_predictor`.
       data: The data set.
       folds: The splits.
       members: The networks.
-      protocol: 1, 2 or 3.
-      classes: What the networks tell apart.
+      view: What the networks see.
       threshold: Of all; 0: chosen.
       selection: Of the epoch; the oracle's choose on the test patients.
     """
@@ -270,48 +313,59 @@ def decide_when(
     own = [folds[member.fold] for member in members]
     which = [f.test if selection == "oracle" else f.validation for f in own]
     decisions = []
-    for answer, indices in zip(say(padded(which)), which, strict=True):
+    for answers in _looked(ask, data, which, view):
         dice = [
             decide.slice_dice(
-                _answer(study, slices, own, protocol, classes).scar,
+                _answer(study, said, view).scar,
                 np.asarray(study.scar),
                 np.full(len(study.image), study.geometry.pixel_mm2),
                 THRESHOLDS,
             )
-            for study, slices, own in _by_study(answer, indices, data)
+            for study, _, said in answers
         ]
         decisions.append(decide.best(np.concatenate(dice), THRESHOLDS))
     return decisions
 
 
-def _by_study(
-    said: np.ndarray, which: np.ndarray, data: DataSet
-) -> Iterator[tuple[Study, Slices, np.ndarray]]:
-    """Yields studies, their slices, and what was said of each of these.
+def _looked(
+    ask: Ask, data: DataSet, which: Sequence[np.ndarray], view: View
+) -> list[list[tuple[Study, np.ndarray, Said]]]:
+    """Returns of each network what it says of its patients.
 
     Args:
-      said: (n or more, 64, 64, K - 1) probabilities.
-      which: (n,) indices of the slices, all of a patient's.
+      ask: From `ensemble.make_predictor`.
       data: The data set.
+      which: Of each network (n,) indices of slices, all of a patient's.
+      view: What the networks see.
+
+    Returns:
+      Of each network and patient the study, the indices of its slices, and the answer.
     """
-    slices = data.slices.take(which)
-    for study in data.studies:
-        own = np.flatnonzero(slices.patient == study.patient)
-        if own.size:
-            yield study, slices.take(own), said[own]
+    own: list[list[tuple[Study, np.ndarray]]] = []
+    for indices in which:
+        patients = data.slices.patient[indices]
+        of_each = [(s, indices[patients == s.patient]) for s in data.studies]
+        own.append([(study, its) for study, its in of_each if its.size])
+    questions = [
+        Question(
+            study,
+            (member,),
+            None if view.around == "learned" else data.slices.take(its),
+        )
+        for member, studies in enumerate(own)
+        for study, its in studies
+    ]
+    said = iter(look(ask, len(which), questions, view))
+    return [[(*pair, next(said)) for pair in studies] for studies in own]
 
 
-def _answer(
-    study: Study, slices: Slices, said: np.ndarray, protocol: int, classes: str
-) -> pipeline.Answer:
+def _answer(study: Study, said: Said, view: View) -> pipeline.Answer:
     """Returns what a user would get who has drawn no more than the protocol needs."""
     return pipeline.on_native_grid(
-        said,
-        slices,
-        study,
-        protocol=protocol,
-        classes=classes,
-        inside=study.myocardium if protocol == 2 else None,
+        *(said.probability, said.slices, study),
+        protocol=view.protocol,
+        classes=view.classes,
+        inside=study.myocardium if view.protocol == 2 else None,
     )
 
 
@@ -364,7 +418,7 @@ def _decided_on(record: RunRecord) -> str:
 
 def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answers:
     """Returns what each network says, and calls scar, of its own test patients."""
-    slices, protocol, classes = data.slices, model.run.protocol, model.run.classes
+    slices, view = data.slices, pipeline.view_of(model.run)
     shape = (len(seeds), *slices.scar.shape)
     probability, called = np.zeros(shape, np.float32), np.zeros(shape, bool)
     fold = np.zeros(len(slices.slice), int)
@@ -376,41 +430,29 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
         }
 
     native, native_called = empty(np.float32), empty(bool)
-    found = None
-    if protocol == 3:
-        found = FoundVentricles(empty(bool), empty(bool), empty(bool))
-    said = model.ask(slices.image, padded(tests))
-    for trained, test, answer in zip(model.members, tests, said, strict=True):
+    found = FoundVentricles(empty(bool), empty(bool), empty(bool))
+    looked = _looked(model.ask, data, tests, view)
+    for trained, test, answers in zip(model.members, tests, looked, strict=True):
         seed, decision = seeds.index(trained.member.seed), trained.decision
         fold[test] = trained.member.fold
-        inside = slices.myocardium[test]
-        if protocol != 2:  # everywhere, or where the wall will be found
-            inside = np.full(inside.shape, protocol == 1)
-        for study, own, its in _by_study(answer, test, data):
+        for study, its, said in answers:
             name = study.patient
-            on_grid = _answer(study, own, its, protocol, classes)
-            native[name][seed] = on_grid.scar
-            native_called[name][seed] = pipeline.call_scar(
-                on_grid.scar, study, decision
-            )
-            if found and on_grid.ventricle:
-                found.cavity[name][seed] = on_grid.ventricle.cavity
-                found.myocardium[name][seed] = on_grid.ventricle.myocardium
-                inside[slices.patient[test] == name] = [
-                    crop.crop_mask(mask, cut.box_of(own, z))
-                    for z, mask in enumerate(on_grid.ventricle.myocardium)
-                ]
+            answer = _answer(study, said, view)
+            scar = pipeline.call_scar(answer.scar, study, decision)
+            native[name][seed], native_called[name][seed] = answer.scar, scar
+            if answer.ventricle:
+                found.cavity[name][seed] = answer.ventricle.cavity
+                found.myocardium[name][seed] = answer.ventricle.myocardium
                 in_drawn = pipeline.on_native_grid(
-                    *(its, own, study),
-                    protocol=protocol,
-                    classes=classes,
+                    *(said.probability, said.slices, study),
+                    protocol=view.protocol,
+                    classes=view.classes,
                     inside=study.myocardium,
                 )
                 found.scar_in_drawn[name][seed] = pipeline.call_scar(
                     in_drawn.scar, study, decision
                 )
-        scar = targets.scar_probability(answer[: len(test)], classes)
-        probability[seed, test] = scar * inside  # elsewhere nothing was looked at
+            probability[seed, its] = _on_crops(answer, said, slices.take(its), view)
         called[seed, test] = decide.call_scar(
             probability[seed, test], slices.pixel_mm[test] ** 2, decision
         )
@@ -421,8 +463,29 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
         native=native_called,
         crop_probability=probability,
         native_probability=native,
-        found=found,
+        found=found if view.protocol == 3 else None,
     )
+
+
+def _on_crops(
+    answer: pipeline.Answer, said: Said, slices: Slices, view: View
+) -> np.ndarray:
+    """Returns the (Z, 64, 64) probability of scar on a study's slices as prepared.
+
+    Elsewhere than a mask allows nothing was looked at.
+    """
+    boxes = [cut.box_of(slices, z) for z in range(len(slices.slice))]
+    if view.around == "learned":  # others were looked at
+        return np.stack(
+            [crop.crop_image(*pair) for pair in zip(answer.scar, boxes, strict=True)]
+        )
+    probability = targets.scar_probability(said.probability, view.classes)
+    if view.protocol == 2:
+        return probability * slices.myocardium
+    if answer.ventricle:
+        masks = zip(answer.ventricle.myocardium, boxes, strict=True)
+        return probability * np.stack([crop.crop_mask(*pair) for pair in masks])
+    return probability
 
 
 def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:

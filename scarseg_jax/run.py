@@ -147,6 +147,8 @@ class RunRecord:
       machines: Where it was trained; several, if it was taken up elsewhere.
       training_seconds: How long that took.
       context: Whether the networks of Protocol 2 see the surroundings too.
+      neighbours: How many slices on each side they see beside.
+      crop: Around what slices are cut out, of `crop.METHODS`.
     """
 
     protocol: int
@@ -165,7 +167,9 @@ class RunRecord:
     versions: dict[str, str]
     machines: tuple[Machine, ...]
     training_seconds: float
-    context: bool = False  # as in runs from before there was any
+    context: bool = False  # as in runs from before there was any; the next two too
+    neighbours: int = 0
+    crop: str = "hough"
 
     def saw(self, trained: TrainedMember, patient: str) -> bool:
         """Returns whether a network was trained or chosen by one of these patients."""

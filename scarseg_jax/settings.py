@@ -13,6 +13,7 @@ from scarseg_jax.judge import consensus as readers_consensus
 from scarseg_jax.learn.enet import LAYOUTS
 from scarseg_jax.learn.recipe import Recipe
 from scarseg_jax.learn.targets import CLASSES, count, tell_the_ventricle
+from scarseg_jax.prepare.crop import METHODS
 from scarseg_jax.readers.sources import SOURCES
 
 _EXAMPLE = "compare it with configs/protocol2.py"
@@ -83,6 +84,8 @@ class Settings:
 
     protocol: int
     context: bool
+    neighbours: int
+    crop: str
     data: Data
     folds: Folds
     model: Network
@@ -98,6 +101,19 @@ class Settings:
             raise InputError(
                 f"context is true, but protocol is {self.protocol}; Protocol 2 alone cuts"
                 " the surroundings away: set protocol to 2, or context to false"
+            )
+        _check_least("neighbours", self.neighbours, 0)
+        _check_known("crop", self.crop, METHODS)
+        if self.crop == "myocardium" and self.protocol != 2:
+            raise InputError(
+                f"crop is 'myocardium', but protocol is {self.protocol}; Protocol 2 alone"
+                " is given it: set crop to hough or learned"
+            )
+        if self.crop == "learned" and not tell_the_ventricle(self.model.classes):
+            raise InputError(
+                f"crop is 'learned', but model.classes is {self.model.classes!r}; only"
+                " networks that tell the ventricle find it: set model.classes to"
+                " heart_scar, or crop to hough"
             )
         if self.protocol == 3 and not tell_the_ventricle(self.model.classes):
             raise InputError(

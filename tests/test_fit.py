@@ -30,6 +30,7 @@ RECIPE = Recipe(
     augmentation="deformed",  # random, so the harder to go on with
     class_weights=(1.0, 1.0),
     dice=True,
+    averaging=0.9,
     selection="validation",
 )
 FOLDS = (

@@ -20,6 +20,7 @@ RECIPE = Recipe(
     augmentation="symmetries",
     class_weights=(1.0, 2.0),
     dice=False,
+    averaging=0.0,
     selection="last",
 )
 

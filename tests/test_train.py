@@ -237,6 +237,31 @@ def test_the_dice_loss_is_in_the_loss_only_when_asked():
     assert 0.4 < float(losses[1] - losses[0]) < 1
 
 
+@pytest.mark.parametrize("averaging", [0.0, 0.7])
+def test_the_average_is_the_moving_mean_of_the_weights(averaging):
+    model, optimizer = ENet(), train.make_optimizer(1e-3)
+    image = jnp.asarray(
+        np.random.default_rng(0).normal(size=(2, 64, 64, 1)), jnp.float32
+    )
+    batch = train.Data(image, jnp.zeros((2, 64, 64), jnp.int32).at[:, 20:40].set(1))
+    state = train.init_state(model, optimizer, image[:1], jax.random.key(0))
+    unpack = train.make_unpack(model, image[:1])
+    step = jax.jit(
+        train.make_train_step(model, optimizer, unpack, (1.0, 1.0), averaging=averaging)
+    )
+    mean = [np.asarray(vector, np.float64) for vector in state.weights]
+    for number in range(4):
+        state, _ = step(state, batch, jnp.float32(1e-2))
+        kept = min(averaging, number / (number + 10))
+        new = [np.asarray(vector, np.float64) for vector in state.weights]
+        mean = [
+            kept * old + (1 - kept) * own for old, own in zip(mean, new, strict=True)
+        ]
+    for vector, ours, last in zip(mean, state.average, state.weights, strict=True):
+        np.testing.assert_allclose(ours, vector, rtol=1e-5, atol=1e-6)
+        assert np.array_equal(ours, last) == (averaging == 0)
+
+
 @pytest.mark.parametrize("deformed", [False, True])
 def test_images_are_deformed_only_when_asked_another_way_at_each_step(deformed, rng):
     image = jnp.asarray(rng.random((1, 16, 16, 1)), jnp.float32)
@@ -274,6 +299,7 @@ def new_state():
         optimizer=(),
         key=jnp.zeros(2, jnp.uint32),
         step=jnp.int32(0),
+        average=weights,
         best_weights=weights,
         best_dice=jnp.float32(-1),
         best_epoch=jnp.int32(0),
@@ -302,13 +328,14 @@ def test_the_epoch_kept_is_the_first_best_of_the_slices_that_choose(
     )
     state = new_state()
     for epoch in range(4):
-        state = state._replace(weights=state.weights._replace(kernels=jnp.int32(epoch)))
+        average = state.average._replace(kernels=jnp.int32(epoch))
+        state = state._replace(average=average)
         state, _ = judge(
             state, jnp.array([0]), jnp.array([1]), jnp.float32(epoch), data
         )
     assert int(state.best_epoch) == best
     assert int(state.best_weights.kernels) == best - 1
-    assert int(state.weights.kernels) == 3
+    assert int(state.average.kernels) == 3
     assert float(state.best_dice) == pytest.approx(dice)
 
 

@@ -199,7 +199,7 @@ def _save(directory: Path, state: train.State, record: StateRecord) -> None:
 
 def _longest_epoch(folds: Sequence[Fold], batch_size: int) -> int:
     """Returns the steps of the longest fold's epoch."""
-    steps = [steps_per_epoch(fold.train, batch_size=batch_size) for fold in folds]
+    steps = [steps_per_epoch(fold, batch_size=batch_size) for fold in folds]
     if 0 in steps:
         raise InputError(
             f"train.batch_size is {batch_size}, more than an epoch's images in fold"
@@ -274,7 +274,7 @@ def _stacked(weights: train.Weights, unpack: Callable, which: Sequence[int]) -> 
 
 def _digest(folds: Sequence[Fold]) -> str:
     """Returns the SHA-256 of who trains, validates and tests in each fold."""
-    sides = [[fold.train, fold.validation, fold.test] for fold in folds]
+    sides = [[fold.train, fold.validation, fold.test, fold.once] for fold in folds]
     text = str([[side.tolist() for side in fold] for fold in sides])
     return hashlib.sha256(text.encode()).hexdigest()
 

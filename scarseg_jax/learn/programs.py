@@ -62,7 +62,12 @@ def make_epoch(
     """
     optimizer = train.make_optimizer(recipe.weight_decay)
     step = train.make_train_step(
-        model, optimizer, unpack, recipe.class_weights, dice=recipe.dice
+        model,
+        optimizer,
+        unpack,
+        recipe.class_weights,
+        dice=recipe.dice,
+        averaging=recipe.averaging,
     )
     schedule = train.make_schedule(recipe.learning_rate, recipe.decay)
 
@@ -80,7 +85,7 @@ def make_epoch(
     def table(epoch: int):
         tables = [
             epoch_table(
-                fold.train,
+                fold,
                 batch_size=recipe.batch_size,
                 steps=steps,
                 seed=(member.seed, member.fold, epoch),

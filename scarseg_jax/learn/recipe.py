@@ -23,6 +23,8 @@ class Recipe:
         them, another way in each epoch.
       class_weights: Of background and each other class in the cross entropy.
       dice: Whether the loss is that of the batch's soft Dice too.
+      averaging: Share of the weights' moving mean that a step keeps; it is the mean that
+        is judged and kept. 0: the weights of the last step.
       selection: "validation", "last" or "oracle": what chooses the best epoch. The
         oracle looks at the test patients, to measure how much that flatters.
 
@@ -38,6 +40,7 @@ class Recipe:
     augmentation: str
     class_weights: tuple[float, ...]
     dice: bool
+    averaging: float
     selection: str
 
     def __post_init__(self) -> None:
@@ -59,6 +62,10 @@ class Recipe:
         if not 0 <= self.weight_decay < math.inf:
             raise InputError(
                 f"train.weight_decay is {self.weight_decay}; expected 0 or more"
+            )
+        if not 0 <= self.averaging < 1:
+            raise InputError(
+                f"train.averaging is {self.averaging}; expected 0 or more, less than 1"
             )
         sound = all(0 < weight < math.inf for weight in self.class_weights)
         if len(self.class_weights) < 2 or not sound:

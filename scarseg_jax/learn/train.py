@@ -45,6 +45,7 @@ class State(NamedTuple):
     optimizer: optax.OptState
     key: jax.Array  # raw key data of the member's dropout key
     step: jax.Array  # int32, optimiser steps so far
+    average: Weights  # over the last steps, what is judged and kept
     best_weights: Weights
     best_dice: jax.Array  # of the slices that choose; -1 before the first epoch
     best_epoch: jax.Array  # int32, from 1; 0 before the first epoch
@@ -57,6 +58,7 @@ class Data(NamedTuple):
     labels: Any  # (N, H, W) int8 classes
     inside: Any = None  # (N, H, W) bool where scar may be called; None: everywhere
     cut_out: Any = None  # (C,) bool, channels with a mask's sharp edge; None: none
+    own: Any = None  # (C,) int32, each channel's of the slice itself; None: all are its
 
 
 def pack(variables: Any) -> Weights:
@@ -157,6 +159,7 @@ def init_state(model: nn.Module, optimizer, image: jax.Array, key: jax.Array) ->
         optimizer=optimizer.init((weights.kernels, weights.others)),
         key=jax.random.key_data(dropout_key),
         step=jnp.int32(0),
+        average=weights,
         best_weights=weights,
         best_dice=jnp.float32(-1),
         best_epoch=jnp.int32(0),
@@ -219,8 +222,12 @@ def make_train_step(
     class_weights: tuple[float, ...],
     *,
     dice: bool = False,
+    averaging: float = 0.0,
 ):
     """Returns the pure function (state, batch, rate) -> (state, loss).
+
+    The last steps' weights go around where the loss is least; their mean is nearer to it
+    (Polyak and Juditsky 1992, doi:10.1137/0330046 (unverified); here the moving mean).
 
     Args:
       model: The network.
@@ -228,6 +235,7 @@ def make_train_step(
       unpack: From `make_unpack`.
       class_weights: Of the cross entropy.
       dice: Whether `dice_loss` is added.
+      averaging: Share of `State.average` that a step keeps; 0: the last step's weights.
     """
 
     def loss_fn(trained, statistics, batch: Data, key):
@@ -251,10 +259,16 @@ def make_train_step(
         )
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, trained)
         kernels, others = jax.tree.map(lambda p, u: p - rate * u, trained, updates)
+        weights = Weights(kernels, others, statistics)
+        # At first of fewer steps, or what was drawn at random would be among them.
+        kept = jnp.minimum(averaging, state.step / (state.step + 10))
         return state._replace(
-            weights=Weights(kernels, others, statistics),
+            weights=weights,
             optimizer=optimizer_state,
             step=state.step + 1,
+            average=jax.tree.map(
+                lambda mean, new: kept * mean + (1 - kept) * new, state.average, weights
+            ),
         ), loss
 
     return train_step
@@ -270,11 +284,19 @@ def take_batch(data: Data, codes: jax.Array) -> Data:
 
 
 def deform_batch(batch: Data, state: State) -> Data:
-    """Returns the batch with each image deformed, another way at each step."""
+    """Returns the batch with each image deformed, another way at each step.
+
+    Half of them lose their neighbours: the slice itself stands in their place, as at the
+    stack's end. A stack can have wider gaps than those of training.
+    """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), _DEFORM)
-    keys = jax.random.split(jax.random.fold_in(key, state.step), len(batch.image))
+    key = jax.random.fold_in(key, state.step)
+    keys = jax.random.split(key, len(batch.image))
     deformed = jax.vmap(deform, in_axes=(0, 0, 0, None))
     image, labels = deformed(keys, batch.image, batch.labels, batch.cut_out)
+    if batch.own is not None:
+        alone = jax.random.bernoulli(key, shape=(len(image), 1, 1, 1))
+        image = jnp.where(alone, image[..., batch.own], image)
     return batch._replace(image=image, labels=labels)
 
 
@@ -418,7 +440,7 @@ def make_judge_epoch(predict, selection: str, scar_classes: tuple[int, ...] = (1
 
     def judge_epoch(state: State, validation, test, epoch, data: Data):
         watched = jnp.concatenate([validation, test])  # in one go: compiled once
-        said, labels = predict(state.weights, data.image[watched]), data.labels[watched]
+        said, labels = predict(state.average, data.image[watched]), data.labels[watched]
         each = [said[..., number - 1] for number in scar_classes]
         probability = functools.reduce(jnp.add, each)
         if data.inside is not None:
@@ -433,7 +455,7 @@ def make_judge_epoch(predict, selection: str, scar_classes: tuple[int, ...] = (1
         state = state._replace(
             best_weights=jax.tree.map(
                 lambda new, old: jnp.where(better, new, old),
-                state.weights,
+                state.average,
                 state.best_weights,
             ),
             best_dice=jnp.where(better, dice, state.best_dice),

@@ -13,10 +13,19 @@ import numpy as np
 from scarseg_jax.prepare.hough import LeftVentricle
 
 SIZE = 64  # pixels; paper, section 3
+# Around the circles that are found (the paper's), the drawn myocardium, or the ventricle
+# that the networks find when they look from afar.
+METHODS = ("hough", "myocardium", "learned")
 # The paper's side is twice the LV's diameter. The circle found is now and then a
 # papillary muscle's or only the cavity's, never a smaller heart's than this.
 MIN_SIDE_MM = 120.0
 MAX_SIDE_MM = 200.0
+# Around a mask the side is so many times its largest width in the stack, and then finer
+# pixels are worth more than surroundings: docs/ablations.md.
+AROUND = 1.4
+MIN_AROUND_MM = 80.0
+# From afar: a heart that is not in the image's middle is in this square all the same.
+FAR_MM = 256.0
 # Protocol 2 multiplies by the myocardium, which presumes that normal myocardium is dark,
 # as the inversion time makes it. Phase-sensitive and rescaled images are stored with an
 # offset: this percentile of the myocardium is taken for its darkness and subtracted.
@@ -52,6 +61,51 @@ def boxes(
         CropBox((float(y), float(x)), float(side), spacing_mm[1:])
         for (y, x), side in zip(left_ventricle.centre_px, sides, strict=True)
     )
+
+
+def boxes_around(
+    mask: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> tuple[CropBox, ...] | None:
+    """Returns the crop of each slice around a mask; None where it is empty.
+
+    All are as wide, and each slice's is around the middle of its own mask or, without
+    one, of the nearest slice's that has one.
+
+    Args:
+      mask: (Z, Y, X) bool, the left ventricle's.
+      spacing_mm: Voxel spacing (z, y, x).
+    """
+    there = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not there.size:
+        return None
+    spans = np.array([_span(mask[z]) for z in there])  # (slices, axis, ends)
+    centres_px = spans.mean(axis=2)
+    width_mm = (np.ptp(spans, axis=2) + 1) * spacing_mm[1:]
+    side_mm = float(np.clip(AROUND * width_mm.max(), MIN_AROUND_MM, MAX_SIDE_MM))
+    nearest = np.abs(np.arange(len(mask))[:, None] - there).argmin(axis=1)
+    return tuple(
+        CropBox((y, x), side_mm, spacing_mm[1:])
+        for y, x in centres_px[nearest].tolist()
+    )
+
+
+def _span(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Returns the first and last (y, then x) of a (Y, X) mask's pixels."""
+    each = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return [(int(at[0]), int(at[-1])) for at in each]
+
+
+def boxes_from_afar(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+) -> tuple[CropBox, ...]:
+    """Returns a crop of each slice around the image's middle, with all of the heart.
+
+    Args:
+      shape: (Z, Y, X) of the image.
+      spacing_mm: Voxel spacing (z, y, x).
+    """
+    middle = (shape[1] - 1) / 2, (shape[2] - 1) / 2
+    return (CropBox(middle, FAR_MM, spacing_mm[1:]),) * shape[0]
 
 
 def moved(box: CropBox, by_px: np.ndarray) -> CropBox:
@@ -183,8 +237,26 @@ def network_input(
     return np.stack([cut_out, z_score(crop), np.float32(myocardium)], axis=-1)
 
 
-def cut_out_channels(*, protocol: int, context: bool) -> np.ndarray:
-    """Returns (channels,) bool, which of `network_input` have a mask's sharp edge."""
-    if protocol != 2:
-        return np.array([False])
-    return np.array([True, False, True] if context else [True])
+def cut_out_channels(
+    *, protocol: int, context: bool, neighbours: int = 0
+) -> np.ndarray:
+    """Returns (channels,) bool, which have a mask's sharp edge.
+
+    Args:
+      protocol: As in `network_input`.
+      context: As there.
+      neighbours: How many slices on each side stand beside, as in `cut.cut`.
+    """
+    each = [True, False, True] if context else [protocol == 2]
+    return np.tile(each, 2 * neighbours + 1)
+
+
+def own_channels(channels: int, *, neighbours: int) -> np.ndarray:
+    """Returns (channels,) int32, of each channel that of the slice itself.
+
+    Args:
+      channels: Of the slice and its neighbours on each side.
+      neighbours: Their number on each side.
+    """
+    each = channels // (2 * neighbours + 1)
+    return (np.arange(channels) % each + neighbours * each).astype(np.int32)

@@ -4,6 +4,8 @@ Preparing a data set, evaluating and predicting all come through `cut`; the way 
 `segment.pipeline.on_native_grid`.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from scarseg_jax.prepare import crop, plausible
@@ -15,13 +17,23 @@ from scarseg_jax.study import Slices, Study, Tissue
 PREPARATION = 4
 
 
-def cut(study: Study, *, protocol: int, context: bool = False) -> Slices:
-    """Returns a study's slices: the heart found, cut out and normalised.
+def cut(
+    study: Study,
+    *,
+    protocol: int,
+    context: bool = False,
+    neighbours: int = 0,
+    boxes: Sequence[crop.CropBox] | None = None,
+) -> Slices:
+    """Returns a study's slices: cut out and normalised.
 
     Args:
       study: With its myocardium for Protocol 2; without, the network sees nothing.
       protocol: 1 and 3 see the whole crop, 2 the myocardium only.
       context: Whether the network sees the surroundings beside the myocardium.
+      neighbours: How many slices on each side it sees beside, cut out at the same place;
+        beyond the stack's end it sees the last one again.
+      boxes: Where each slice is cut out; None: around the circles that are found.
 
     Raises:
       InputError: If the image is none that a scanner makes.
@@ -29,9 +41,12 @@ def cut(study: Study, *, protocol: int, context: bool = False) -> Slices:
     plausible.check_image(study)
     count = len(study.image)
     image, corner_px = _cleaned(study.image)
-    found = find_left_ventricle(image, study.spacing_mm)
-    inner = crop.boxes(found, study.spacing_mm)
-    boxes = [crop.moved(box, corner_px) for box in inner]
+    if boxes is None:
+        found = find_left_ventricle(image, study.spacing_mm)
+        inner = crop.boxes(found, study.spacing_mm)
+        boxes = [crop.moved(box, corner_px) for box in inner]
+    else:
+        inner = [crop.moved(box, -corner_px) for box in boxes]
     masks = {
         name: np.zeros(study.image.shape, bool) if mask is None else mask
         for name, mask in study.masks.items()
@@ -45,13 +60,25 @@ def cut(study: Study, *, protocol: int, context: bool = False) -> Slices:
         )
         for name, mask in masks.items()
     }
-    seen = [
-        crop.network_input(image, myocardium, protocol=protocol, context=context)
-        for image, myocardium in zip(crops, inside["myocardium"], strict=True)
-    ]
+
+    def seen(z: int) -> np.ndarray:
+        each = np.clip(np.arange(z - neighbours, z + neighbours + 1), 0, count - 1)
+        return np.concatenate(
+            [
+                crop.network_input(
+                    crop.crop_image(image[at], inner[z]),
+                    crop.crop_mask(masks["myocardium"][at], boxes[z]),
+                    protocol=protocol,
+                    context=context,
+                )
+                for at in each
+            ],
+            axis=-1,
+        )
+
     side_mm = np.array([box.side_mm for box in boxes])
     slices = Slices(
-        image=np.stack(seen),
+        image=np.stack([seen(z) for z in range(count)]),
         crop=crops,
         labels=_labels(inside),
         myocardium=inside["myocardium"],

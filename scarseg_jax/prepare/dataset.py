@@ -64,6 +64,8 @@ def prepare(
     *,
     protocol: int,
     context: bool = False,
+    neighbours: int = 0,
+    method: str = "hough",
     consensus: str = "staple",
     force: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
@@ -76,6 +78,9 @@ def prepare(
         without files every study is read for that.
       protocol: 1 and 3 see the whole crop, 2 the myocardium only.
       context: Whether Protocol 2 sees the surroundings too.
+      neighbours: How many slices on each side are seen beside.
+      method: Around what slices are cut out, of `crop.METHODS`; "learned" only where
+        the myocardium is not drawn, and here that is as "hough".
       consensus: How several readers' scars become one, of `consensus.RULES`.
       force: Whether implausible masks are taken.
       progress: Called with the number of patients prepared and of all.
@@ -84,9 +89,12 @@ def prepare(
       InputError: If a study cannot be used, a patient stands under two names, no
         patient has scar, or the data set is damaged.
     """
-    data_hash = _hash(source, protocol, context, consensus)
+    view = {"protocol": protocol, "context": context, "neighbours": neighbours}
+    data_hash = _hash(source, {**view, "method": method, "consensus": consensus})
     if not (directory / data_hash / files.SUMS).is_file():
-        rows, readers = _rows(source, protocol, context, consensus, force, progress)
+        rows, readers = _rows(
+            *(source, view, method, consensus), force=force, progress=progress
+        )
         for old in directory.glob("*/lge_slices"):  # also what a killed build left
             shutil.rmtree(old.parent)
         tfds.disable_progress_bar()  # `progress` counts patients instead
@@ -207,7 +215,7 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
 
 
 def _rows(
-    source: Source, protocol: int, context: bool, consensus: str, force: bool, progress
+    source: Source, view: dict, method: str, consensus: str, *, force: bool, progress
 ) -> tuple[list[dict], dict[str, PatientReaders]]:
     """Returns all rows, after checks within and between the studies; `readers`."""
     rows: list[dict] = []
@@ -218,8 +226,11 @@ def _rows(
         study = source.read(patient)
         if study.readers:
             study, readers[patient] = settle(study, consensus)
-        slices = cut(study, protocol=protocol, context=context)
-        _check(study, protocol, force)
+        boxes = None
+        if method != "hough" and study.myocardium is not None:
+            boxes = crop.boxes_around(study.myocardium, study.spacing_mm)
+        slices = cut(study, **view, boxes=boxes)
+        _check(study, view["protocol"], force)
         if (copy := likeness.find_copy(study.image, seen)) is not None:
             raise InputError(
                 f"patients {copy[0]} and {patient} have the same image (correlation"
@@ -320,14 +331,12 @@ def _check(study: Study, protocol: int, force: bool) -> None:
             )
 
 
-def _hash(source: Source, protocol: int, context: bool, consensus: str) -> str:
+def _hash(source: Source, how: dict) -> str:
     """Returns the SHA-256 of all that the data set is made from."""
     settings: dict = {
         "preparation": PREPARATION,
-        "protocol": protocol,
-        "context": context,
+        **how,
         "size": crop.SIZE,
-        "consensus": consensus,
         "slice_axis": source.slice_axis,
     }
     total = hashlib.sha256(json.dumps(settings).encode())

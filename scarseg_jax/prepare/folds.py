@@ -22,11 +22,14 @@ class Fold:
       validation: (n,) int32 slices that choose when scar is called, and may choose the
         epoch.
       test: (n,) int32 slices of the patients that are held out.
+      once: (n,) int32 further images of those who train, each seen once an epoch, in one
+        of the symmetries.
     """
 
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    once: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
 
 
 def make_folds(
@@ -106,12 +109,14 @@ def _mixed(names: np.ndarray, scarred: dict, rng: np.random.Generator) -> np.nda
 
 
 def epoch_table(
-    train: np.ndarray, *, batch_size: int, steps: int, seed: tuple[int, ...]
+    fold: Fold, *, batch_size: int, steps: int, seed: tuple[int, ...]
 ) -> np.ndarray:
     """Returns one epoch's batches: every image in each of its 8 symmetries, once.
 
+    Those of `Fold.once` in one of them, drawn anew.
+
     Args:
-      train: (n,) slice indices.
+      fold: Whose.
       batch_size: Images a step; a last, incomplete batch is left out.
       steps: Rows of the table; rows beyond the epoch's end are -1.
       seed: What the shuffling depends on, such as (seed, fold, epoch).
@@ -119,17 +124,21 @@ def epoch_table(
     Returns:
       (steps, batch_size) int32 of slice * 8 + symmetry.
     """
-    codes = (train[:, None] * SYMMETRIES + np.arange(SYMMETRIES)).reshape(-1)
-    shuffled = np.random.default_rng(seed).permutation(codes.astype(np.int32))
-    full = steps_per_epoch(train, batch_size=batch_size)
+    rng = np.random.default_rng(seed)
+    codes = (fold.train[:, None] * SYMMETRIES + np.arange(SYMMETRIES)).reshape(-1)
+    if fold.once.size:
+        turned = fold.once * SYMMETRIES + rng.integers(SYMMETRIES, size=fold.once.size)
+        codes = np.concatenate([codes, turned])
+    shuffled = rng.permutation(codes.astype(np.int32))
+    full = steps_per_epoch(fold, batch_size=batch_size)
     table = np.full((steps, batch_size), -1, np.int32)
     table[:full] = shuffled[: full * batch_size].reshape(full, batch_size)
     return table
 
 
-def steps_per_epoch(train: np.ndarray, *, batch_size: int) -> int:
+def steps_per_epoch(fold: Fold, *, batch_size: int) -> int:
     """Returns the number of full batches in an epoch of all symmetries."""
-    return len(train) * SYMMETRIES // batch_size
+    return (len(fold.train) * SYMMETRIES + len(fold.once)) // batch_size
 
 
 def padded(indices: list[np.ndarray]) -> np.ndarray:

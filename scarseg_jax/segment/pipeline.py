@@ -1,7 +1,7 @@
 """The one way out: what networks say of the crops becomes scar on the image's grid.
 
-What a run is judged on and what `predict` writes are both made by `on_native_grid` and
-`decide.call_scar`; the way in is `prepare.cut`.
+What a run is judged on and what `predict` writes are both made by `look.look`, then
+`on_native_grid` and `decide.call_scar`.
 """
 
 import dataclasses
@@ -12,12 +12,12 @@ import numpy as np
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import targets
 from scarseg_jax.prepare import crop, likeness, plausible
-from scarseg_jax.prepare.cut import box_of, cut
 from scarseg_jax.prepare.plausible import check_masks
-from scarseg_jax.run import Decision, Segmentation
+from scarseg_jax.run import Decision, RunRecord, Segmentation
 from scarseg_jax.segment import decide
+from scarseg_jax.segment.look import Question, View, look, on_grid, ventricle_on_grid
 from scarseg_jax.segment.model import Model
-from scarseg_jax.segment.ventricle import Ventricle, find_ventricle
+from scarseg_jax.segment.ventricle import Ventricle
 from scarseg_jax.study import Slices, Study
 
 _log = logging.getLogger(__name__)
@@ -64,15 +64,19 @@ def find_scar(
             "--myocardium is missing; this run is Protocol 2, which looks inside the"
             " myocardium: give its mask, or use a run of Protocol 3, which finds it"
         )
-    slices = cut(study, protocol=protocol, context=model.run.context)
+    plausible.check_image(study)
     check_masks(study, force=force)
     patient, asked = _asked(model, study)
     members = tuple(model.members[i] for i in asked)
-    wanted = np.tile(np.arange(len(study.image)), (len(model.members), 1))
+    view = view_of(model.run)
+    slices = None
+    if study.myocardium is not None and view.around == "learned":  # no need to find it
+        around = crop.boxes_around(study.myocardium, study.spacing_mm)
+        slices = view.cut(study, around)
+    question = Question(study, tuple(asked), slices)
+    (said,) = look(model.ask, len(model.members), [question], view)
     answer = on_native_grid(
-        model.ask(slices.image, wanted)[asked].mean(axis=0),
-        slices,
-        study,
+        *(said.probability, said.slices, study),
         protocol=protocol,
         classes=model.run.classes,
         inside=study.myocardium,
@@ -96,6 +100,11 @@ def find_scar(
         patient=patient,
         left_out=tuple(m for m in model.members if m not in members),
     )
+
+
+def view_of(run: RunRecord) -> View:
+    """Returns what a run's networks were trained to see."""
+    return View(run.protocol, run.context, run.neighbours, run.crop, run.classes)
 
 
 def _check_found(study: Study, found: Ventricle, *, force: bool) -> None:
@@ -160,17 +169,10 @@ def on_native_grid(
       classes: What is told apart, a name of `targets.CLASSES`.
       inside: (Z, Y, X) bool; None: everywhere.
     """
-    boxes = [box_of(slices, z) for z in range(len(said))]
-
-    def native(probability: np.ndarray) -> np.ndarray:
-        shape = study.image.shape[1], study.image.shape[2]
-        crops = zip(probability, boxes, strict=True)
-        return np.stack([crop.uncrop_probability(p, box, shape) for p, box in crops])
-
-    scar, ventricle = native(targets.scar_probability(said, classes)), None
+    scar = on_grid(targets.scar_probability(said, classes), slices, study)
+    ventricle = None
     if inside is None and protocol == 3:
-        parts = targets.ventricle_probabilities(said, classes)
-        ventricle = find_ventricle(*(native(part) for part in parts))
+        ventricle = ventricle_on_grid(said, slices, study, classes)
         inside = ventricle.myocardium
     return Answer(scar if inside is None else scar * inside, ventricle)
 

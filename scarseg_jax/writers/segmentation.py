@@ -123,6 +123,8 @@ def describe(found: Segmentation, numbers: Numbers | None = None) -> dict:
         "files": [str(file) for file in found.study.files],
         "protocol": run.protocol,
         "context": run.context,
+        "neighbours": run.neighbours,
+        "crop": run.crop,
         "variant": run.variant,
         "selection": run.selection,
         "symmetries": run.symmetries,
