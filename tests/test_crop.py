@@ -11,6 +11,36 @@ def disc(shape, centre, radius, spacing=(1.0, 1.0)):
     return np.hypot((y - centre[0]) * spacing[0], (x - centre[1]) * spacing[1]) < radius
 
 
+def test_boxes_around_a_mask_are_as_wide_and_in_its_middle_closed_form():
+    mask = np.zeros((4, 100, 100), bool)
+    mask[1, 20:60, 30:80] = True  # of 1.5 x 2 mm pixels: 60 x 100 mm
+    mask[2, 30:41, 40:51] = True
+    boxes = crop.boxes_around(mask, (8.0, 1.5, 2.0))
+    assert boxes is not None
+    assert {box.side_mm for box in boxes} == {crop.AROUND * 100}
+    centres = [box.centre_px for box in boxes]
+    assert centres == [(39.5, 54.5), (39.5, 54.5), (35, 45), (35, 45)]
+    assert all(crop.contains(*pair) for pair in zip(boxes, mask, strict=True))
+    (small, *_) = crop.boxes_around(mask[2:], (8.0, 1.0, 1.0)) or ()
+    assert small.side_mm == crop.MIN_AROUND_MM
+    (large, *_) = crop.boxes_around(mask, (8.0, 9.0, 9.0)) or ()
+    assert large.side_mm == crop.MAX_SIDE_MM
+    assert crop.boxes_around(mask[:1], (8.0, 1.5, 2.0)) is None
+
+
+def test_boxes_from_afar_are_in_the_images_middle():
+    boxes = crop.boxes_from_afar((2, 101, 200), (8.0, 1.5, 2.0))
+    assert boxes == (CropBox((50.0, 99.5), crop.FAR_MM, (1.5, 2.0)),) * 2
+
+
+def test_channels_of_neighbours_know_the_slices_own():
+    assert crop.own_channels(3, neighbours=1).tolist() == [1, 1, 1]
+    assert crop.own_channels(9, neighbours=1).tolist() == [3, 4, 5] * 3
+    assert crop.own_channels(2, neighbours=0).tolist() == [0, 1]
+    cut_out = crop.cut_out_channels(protocol=2, context=True, neighbours=1)
+    assert cut_out.tolist() == [True, False, True] * 3
+
+
 @pytest.fixture
 def box():
     return CropBox(centre_px=(70.3, 50.6), side_mm=110.0, spacing_mm=(1.4, 1.1))

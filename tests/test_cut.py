@@ -97,6 +97,31 @@ def test_with_context_it_sees_the_crop_and_the_mask_beside(study):
     np.testing.assert_array_equal(seen[..., 2], two.myocardium)
 
 
+@pytest.mark.parametrize(("protocol", "context"), [(1, False), (2, True)])
+def test_neighbours_stand_beside_cut_out_at_the_same_place(study, protocol, context):
+    boxes = [crop.CropBox((40.0, 40.5), 90.0, study.spacing_mm[1:])] * 3
+    how = {"protocol": protocol, "context": context, "boxes": boxes}
+    alone = cut(study, **how).image
+    seen = cut(study, **how, neighbours=1).image
+    for z, image in enumerate(seen):
+        expected = [alone[max(z - 1, 0)], alone[z], alone[min(z + 1, 2)]]
+        np.testing.assert_array_equal(image, np.concatenate(expected, axis=-1))
+    assert (seen[1, ..., : alone.shape[-1]] != alone[1]).any()
+
+
+def test_slices_are_cut_out_where_it_is_said(study):
+    boxes = [
+        crop.CropBox((30.0 + z, 44.25), 100.0, study.spacing_mm[1:]) for z in range(3)
+    ]
+    slices = cut(study, protocol=1, boxes=boxes)
+    assert [box_of(slices, z) for z in range(3)] == boxes
+    np.testing.assert_array_equal(slices.scar, nearest(study.scar, slices))
+    for z in range(3):
+        np.testing.assert_allclose(
+            slices.crop[z], crop.crop_image(study.image[z], boxes[z]), atol=1e-4
+        )
+
+
 @pytest.mark.parametrize(("protocol", "context"), [(1, False), (2, False), (2, True)])
 def test_channels_that_a_mask_cut_out_are_constant_around_it(study, protocol, context):
     slices = cut(study, protocol=protocol, context=context)

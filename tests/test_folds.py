@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import jax
@@ -7,7 +8,7 @@ import pytest
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn.augment import apply_symmetry
-from scarseg_jax.prepare.folds import SYMMETRIES, epoch_table, make_folds, padded
+from scarseg_jax.prepare.folds import SYMMETRIES, Fold, epoch_table, make_folds, padded
 
 
 @pytest.fixture
@@ -41,8 +42,9 @@ def test_every_slice_is_tested_once(cohort, k):
 def test_no_training_table_names_a_held_out_patient(cohort):
     patient, has_scar = cohort
     for fold in make_folds(patient, has_scar, k=0, validation=0.2, seed=3):
-        table = epoch_table(fold.train, batch_size=4, steps=400, seed=(0,))
-        used = patient[table[table >= 0] // SYMMETRIES]
+        fold = dataclasses.replace(fold, once=fold.train + len(patient))
+        table = epoch_table(fold, batch_size=4, steps=400, seed=(0,))
+        used = patient[table[table >= 0] // SYMMETRIES % len(patient)]
         held_out = set(patient[fold.test]) | set(patient[fold.validation])
         assert not held_out & set(used)
 
@@ -56,13 +58,30 @@ def test_scarred_patients_are_spread_evenly(cohort):
 
 
 def test_an_epoch_is_every_image_in_every_symmetry_once():
-    train = np.array([3, 5, 8, 9, 20])
-    table = epoch_table(train, batch_size=4, steps=13, seed=(0, 1, 2))
+    train, none = np.array([3, 5, 8, 9, 20]), np.zeros(0, int)
+    fold = Fold(train, none, none)
+    table = epoch_table(fold, batch_size=4, steps=13, seed=(0, 1, 2))
     assert (table[10:] == -1).all()
     codes = train[:, None] * SYMMETRIES + np.arange(SYMMETRIES)
     np.testing.assert_array_equal(np.sort(table[:10].ravel()), np.sort(codes.ravel()))
-    other = epoch_table(train, batch_size=4, steps=13, seed=(0, 1, 3))
+    other = epoch_table(fold, batch_size=4, steps=13, seed=(0, 1, 3))
     assert (other != table).any()
+
+
+def test_further_images_are_seen_once_an_epoch_each_time_as_it_comes():
+    none, once = np.zeros(0, int), np.arange(30, 46)
+    fold = Fold(np.array([3, 5]), none, none, once)
+    tables = [epoch_table(fold, batch_size=4, steps=9, seed=(s,)) for s in range(2)]
+    ways = []
+    for table in tables:
+        assert (table[8:] == -1).all()
+        index, symmetry = np.divmod(table[:8].ravel(), SYMMETRIES)
+        counts = np.bincount(index, minlength=46)
+        assert counts[[3, 5]].tolist() == [8, 8]
+        assert counts[30:].tolist() == [1] * 16
+        ways.append(symmetry[np.argsort(index)][16:].tolist())
+        assert len(set(ways[-1])) > 2
+    assert ways[0] != ways[1]
 
 
 def test_the_eight_symmetries_are_those_of_the_square():

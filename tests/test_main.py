@@ -112,6 +112,17 @@ def test_help_shows_the_job_and_its_flags(module):
             "train.augmentation is 'mirrors'; expected one of symmetries, deformed",
         ),
         ({"protocol": 1, "context": True}, "context is true, but protocol is 1; Proto"),
+        (
+            {"crop": "square"},
+            "crop is 'square'; expected one of hough, myocardium, lea",
+        ),
+        (
+            {"protocol": 1, "crop": "myocardium"},
+            "crop is 'myocardium', but protocol is",
+        ),
+        ({"crop": "learned"}, "crop is 'learned', but model.classes is 'scar'; only"),
+        ({"neighbours": -1}, "neighbours is -1; expected 0 or more"),
+        ({"train.averaging": 1.0}, "train.averaging is 1.0; expected 0 or more, less"),
         ({"train.epochs": 0}, "train.epochs is 0; expected a positive number"),
         ({"train.weight_decay": -1.0}, "train.weight_decay is -1.0; expected 0 or"),
         ({"train.class_weights": "(1.0, 0.0)"}, "expected a positive number for"),

@@ -131,9 +131,10 @@ def test_a_missing_field_is_named(name):
     )
 
 
-def test_a_run_from_before_there_was_context_had_none():
-    tree = tree_of(run_record(context=True))
-    del tree["context"]
+def test_a_run_from_before_there_was_context_or_a_neighbour_had_none():
+    tree = tree_of(run_record(context=True, neighbours=1, crop="myocardium"))
+    for name in ("context", "neighbours", "crop"):
+        del tree[name]
     assert records.parse(RunRecord, json.dumps(tree), WHERE, MEND) == run_record()
 
 

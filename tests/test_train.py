@@ -292,6 +292,20 @@ def test_images_are_deformed_only_when_asked_another_way_at_each_step(deformed, 
             np.testing.assert_array_equal(each, image[0])
 
 
+def test_half_of_the_images_lose_their_neighbours_when_deformed():
+    image = jnp.broadcast_to(
+        jnp.arange(3.0), (64, 16, 16, 3)
+    )  # constant: bends to itself
+    own = jnp.full(3, 1, jnp.int32)
+    batch = train.Data(image, jnp.zeros((64, 16, 16), jnp.int32), own=own)
+    state = new_state()._replace(key=jax.random.key_data(jax.random.key(0)))
+    seen = np.asarray(train.deform_batch(batch, state).image)[:, 0, 0]
+    alone = (np.abs(seen - 1) < 1e-6).all(axis=1)
+    beside = (np.abs(seen - np.arange(3)) < 1e-6).all(axis=1)
+    assert (alone ^ beside).all()
+    assert 16 < alone.sum() < 48
+
+
 def new_state():
     weights = train.Weights(*[jnp.int32(0)] * 3)
     return train.State(

@@ -78,15 +78,20 @@ def boxes_around(
     there = np.flatnonzero(mask.any(axis=(1, 2)))
     if not there.size:
         return None
-    spans = np.array([_span(mask[z]) for z in there])  # (slices, axis, ends)
-    centres_px = spans.mean(axis=2)
-    width_mm = (np.ptp(spans, axis=2) + 1) * spacing_mm[1:]
-    side_mm = float(np.clip(AROUND * width_mm.max(), MIN_AROUND_MM, MAX_SIDE_MM))
+    centres_px = np.array([np.mean(_span(mask[z]), axis=1) for z in there])
+    width_mm = widest_mm(mask, spacing_mm)
+    side_mm = float(np.clip(AROUND * width_mm, MIN_AROUND_MM, MAX_SIDE_MM))
     nearest = np.abs(np.arange(len(mask))[:, None] - there).argmin(axis=1)
     return tuple(
         CropBox((y, x), side_mm, spacing_mm[1:])
         for y, x in centres_px[nearest].tolist()
     )
+
+
+def widest_mm(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> float:
+    """Returns how far a (Z, Y, X) mask reaches along y or x in any slice; 0: empty."""
+    spans_px = [np.ptp(_span(own), axis=1) + 1 for own in mask if own.any()]
+    return max((float((px * spacing_mm[1:]).max()) for px in spans_px), default=0.0)
 
 
 def _span(mask: np.ndarray) -> list[tuple[int, int]]:

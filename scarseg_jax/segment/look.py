@@ -135,14 +135,14 @@ def _around_found(
       view: What the networks tell apart.
     """
     found = ventricle_on_grid(said, far, study, view.classes)
-    boxes = crop.boxes_around(found.cavity | found.myocardium, study.spacing_mm)
-    if boxes is None or boxes[0].side_mm < crop.AROUND * _LEAST_WIDTH_MM:
+    whole = found.cavity | found.myocardium
+    if crop.widest_mm(whole, study.spacing_mm) < _LEAST_WIDTH_MM:
         _log.warning(
             "%s: no left ventricle seen from afar; slices are cut out around circles",
             plausible.named(study),
         )
         return None
-    return boxes
+    return crop.boxes_around(whole, study.spacing_mm)
 
 
 def on_grid(probability: np.ndarray, slices: Slices, study: Study) -> np.ndarray:
