@@ -61,8 +61,8 @@ def test_choosing_finds_the_threshold_and_the_area_that_separate():
     probability[0, 12:14, 12:14] = 0.9  # four pixels, 16 mm2
     probability[1, 5:7, 5:7] = 0.9  # and in a slice without scar
     chosen = choose(probability, scar, np.array([4.0, 4.0]))
-    # The scar has 256 mm2; all thresholds above 0.1 and up to 0.35 are as good.
-    assert chosen == Decision(0.25, 150.0)
+    # The other has 16 mm2; all thresholds above 0.1 and up to 0.35 are as good.
+    assert chosen == Decision(0.25, 25.0)
     called = call_scar(probability, np.array([4.0, 4.0]), chosen)
     np.testing.assert_array_equal(called, scar)
 
@@ -72,8 +72,28 @@ def test_a_small_scar_keeps_the_area_small_and_no_scar_chooses_nothing():
     scar[0, 2:10, 2:10] = True
     scar[1, 4:6, 4:8] = True  # 32 mm2: counts as much as the large one
     area = np.array([4.0, 4.0])
-    assert choose(scar * 0.6, scar, area) == Decision(0.325, 25.0)
-    assert choose(scar * 0.6, np.zeros_like(scar), area) == Decision(0.5)
+    assert choose(scar * 0.6, scar, area) == Decision(0.325, 0.0)
+    # Without scar all that calls none is as good, and for that no area is needed.
+    assert choose(scar * 0.6, np.zeros_like(scar), area) == Decision(0.8, 0.0)
+    assert choose(scar[:0] * 0.6, scar[:0], area[:0]) == Decision(0.5)
+
+
+def test_a_false_scar_costs_as_much_as_a_missed_one():
+    scar = np.zeros((4, 16, 16), bool)
+    scar[:2, 2:10, 2:10] = True
+    probability = np.zeros(scar.shape)
+    probability[0, 2:10, 2:10] = 0.9
+    probability[1, 2:10, 2:10] = 0.2  # missed from 0.25 on
+    probability[2:, 2:10, 2:10] = [[[0.3]], [[0.3]]]  # false up to there
+    area = np.full(4, 4.0)
+    chosen = choose(
+        probability, scar, area
+    )  # two false ones are worse than a missed one
+    assert 0.3 < chosen.threshold < 0.9
+    chosen = choose(probability[:3], scar[:3], area[:3])  # one is as bad: between both
+    assert chosen.threshold == pytest.approx(
+        np.mean([*np.arange(5, 21, 5), *np.arange(35, 91, 5)]) / 100, abs=1e-3
+    )
 
 
 def test_the_dice_of_slices_is_that_of_what_each_decision_calls(rng):
@@ -83,10 +103,10 @@ def test_the_dice_of_slices_is_that_of_what_each_decision_calls(rng):
     score[:, :4], scar[:, :4] = -np.inf, False  # outside the myocardium
     pixel_mm2, levels = np.array([4.0, 1.0, 9.0]), (-1.0, 0.0, 2.5)
     found = slice_dice(score, scar, pixel_mm2, levels)
-    assert np.isnan(found[1]).all()
     for a, area in enumerate(AREAS_MM2):
         for t, level in enumerate(levels):
             called = call_scar(score, pixel_mm2, Decision(level, area))
+            assert (found[1, a, t] == 1) == (not called[1].any())
             for n in (0, 2):
                 both = 2 * (called[n] & scar[n]).sum()
                 expected = both / (called[n].sum() + scar[n].sum())
@@ -98,8 +118,8 @@ def test_scores_of_any_unit_are_chosen_from_as_probabilities_are():
     scar[0, 2:10, 2:10] = True
     levels = (1.0, 2.0, 3.0, 4.0, 5.0)
     dice = slice_dice(np.where(scar, 4.5, 1.5), scar, PIXEL_MM2, levels)
-    assert best(dice, levels) == Decision(3.0, 150.0)
-    assert best(np.full_like(dice, np.nan), levels) == Decision(3.0)
+    assert best(dice, levels) == Decision(3.0)
+    assert best(dice[:0], levels) == Decision(3.0)
 
 
 def test_several_networks_decide_by_their_mean():

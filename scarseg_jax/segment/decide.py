@@ -45,26 +45,25 @@ def without_small(mask: np.ndarray, least_px: Sequence[float] | np.ndarray):
 
 
 def best(dice: np.ndarray, thresholds: Sequence[float]) -> Decision:
-    """Returns the decision that serves the slices with scar, and calls little else.
+    """Returns the decision that serves all slices, with scar and without.
 
-    The mean Dice of the slices with scar, the paper's own measure, does not see scar
-    called in slices without. So among all decisions within two points of the best, the
-    largest area wins, and with it the mean of its thresholds: the middle of a flat
-    optimum, whose very top is where a few patients happen to put it. Without any scar
-    nothing is chosen: the threshold in the middle and no area.
+    The mean Dice of slices, one without scar counting 1 if nothing is called in it and
+    else 0: a false scar costs as much as a missed one. On a few patients the very top of
+    a flat optimum is where chance puts it. So among all decisions within two points of
+    the best, the smallest area wins, and with it the mean of its thresholds. Without any
+    slice the threshold in the middle is taken, and no area.
 
     Args:
       dice: (n, areas, thresholds) of validation slices, from `slice_dice`.
       thresholds: Ascending.
     """
-    dice = dice[~np.isnan(dice).any(axis=(1, 2))]
     if not len(dice):
         return Decision(thresholds[len(thresholds) // 2])
     means = dice.mean(axis=0)
     good = means >= means.max() - _AS_GOOD
-    largest = np.flatnonzero(good.any(axis=1))[-1]
-    threshold = np.mean(np.array(thresholds)[good[largest]])
-    return Decision(round(float(threshold), 3), AREAS_MM2[largest])
+    smallest = np.flatnonzero(good.any(axis=1))[0]
+    threshold = np.mean(np.array(thresholds)[good[smallest]])
+    return Decision(round(float(threshold), 3), AREAS_MM2[smallest])
 
 
 def slice_dice(
@@ -75,7 +74,7 @@ def slice_dice(
 ) -> np.ndarray:
     """Returns the Dice of slices, (n, areas, thresholds) float64, by decision.
 
-    NaN of slices without scar.
+    1 where there is no scar and none is called.
 
     Args:
       probability: (n, H, W), or scores.
@@ -83,16 +82,16 @@ def slice_dice(
       pixel_mm2: (n,) area of each slice's pixels.
       thresholds: Ascending.
     """
-    dice = np.full((len(scar), len(AREAS_MM2), len(thresholds)), np.nan)
-    for n in np.flatnonzero(scar.any(axis=(1, 2))):
+    dice = np.ones((len(scar), len(AREAS_MM2), len(thresholds)))
+    for n in np.flatnonzero((scar | (probability >= thresholds[0])).any(axis=(1, 2))):
         box = _box(scar[n] | (probability[n] >= thresholds[0]))
         true, said = scar[n][box], probability[n][box]
         for t, threshold in enumerate(thresholds):
             called = said >= threshold
             for a, area in enumerate(AREAS_MM2):
                 kept = without_small(called[None], [area / pixel_mm2[n]])[0]
-                both = (kept & true).sum()
-                dice[n, a, t] = 2 * both / (kept.sum() + true.sum())
+                if all_ := kept.sum() + true.sum():
+                    dice[n, a, t] = 2 * (kept & true).sum() / all_
     return dice
 
 
