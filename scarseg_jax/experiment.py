@@ -28,8 +28,16 @@ from scarseg_jax.prepare import crop, cut, dataset, likeness
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds
 from scarseg_jax.readers.sources import Source, open_source
-from scarseg_jax.run import THRESHOLDS, Decision, Member, RunRecord, TrainedMember
+from scarseg_jax.run import (
+    THRESHOLDS,
+    Decision,
+    Member,
+    RunRecord,
+    TrainedMember,
+    Trial,
+)
 from scarseg_jax.segment import classical, decide, opponents, pipeline
+from scarseg_jax.segment.interval import interval_ml
 from scarseg_jax.segment.look import Ask, Question, Said, View, look
 from scarseg_jax.segment.model import Model, load_model
 from scarseg_jax.settings import Folds, Settings
@@ -196,7 +204,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
     )
     _log.info("choosing from which probability each network calls scar")
     ask = ensemble.make_predictor(model, fitted.variables, symmetries=given.symmetries)
-    decisions = decide_when(
+    decided = decide_when(
         *(ask, data, folds, fitted.members),
         view=view,
         threshold=given.threshold,
@@ -205,7 +213,9 @@ def train_networks(workdir: Path, given: Settings) -> None:
     held_out = [_patients(data, folds[member.fold].test) for member in fitted.members]
     trained = map(
         TrainedMember,
-        *(fitted.members, fitted.best_epoch, fitted.best_dice, decisions, held_out),
+        *(fitted.members, fitted.best_epoch, fitted.best_dice),
+        *([decision for decision, _ in decided], held_out),
+        [trials for _, trials in decided],
     )
     record = _record(given, data, fitted, tuple(trained))
     _log.info("saving the networks")
@@ -294,8 +304,8 @@ def decide_when(
     view: View,
     threshold: float,
     selection: str,
-) -> list[Decision]:
-    """Returns when each member calls scar, chosen on its validation patients.
+) -> list[tuple[Decision, tuple[Trial, ...]]]:
+    """Returns when each member calls scar, chosen on its validation patients, and how.
 
     On the images' own grids, where scar is called.
 
@@ -308,23 +318,36 @@ def decide_when(
       threshold: Of all; 0: chosen.
       selection: Of the epoch; the oracle's choose on the test patients.
     """
-    if threshold:
-        return [Decision(threshold)] * len(members)
     own = [folds[member.fold] for member in members]
     which = [f.test if selection == "oracle" else f.validation for f in own]
-    decisions = []
+    decided = []
     for answers in _looked(ask, data, which, view):
-        dice = [
-            decide.slice_dice(
-                _answer(study, said, view).scar,
-                np.asarray(study.scar),
-                np.full(len(study.image), study.geometry.pixel_mm2),
-                THRESHOLDS,
+        each = [(study, _answer(study, said, view).scar) for study, _, said in answers]
+        decision = Decision(threshold) if threshold else _decision(each)
+        trials = []
+        for study, scar in each:
+            called = pipeline.call_scar(scar, study, decision)
+            true_ml, said_ml = (
+                float(mask.sum(axis=(1, 2)) @ study.geometry.voxels_ml)
+                for mask in (np.asarray(study.scar), called)
             )
-            for study, _, said in answers
-        ]
-        decisions.append(decide.best(np.concatenate(dice), THRESHOLDS))
-    return decisions
+            trials.append(Trial(study.patient, round(true_ml, 3), round(said_ml, 3)))
+        decided.append((decision, tuple(trials)))
+    return decided
+
+
+def _decision(answers: Sequence[tuple[Study, np.ndarray]]) -> Decision:
+    """Returns the best one for studies with their probabilities of scar."""
+    dice = [
+        decide.slice_dice(
+            scar,
+            np.asarray(study.scar),
+            np.full(len(study.image), study.geometry.pixel_mm2),
+            THRESHOLDS,
+        )
+        for study, scar in answers
+    ]
+    return decide.best(np.concatenate(dice), THRESHOLDS)
 
 
 def _looked(
@@ -431,6 +454,8 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
 
     native, native_called = empty(np.float32), empty(bool)
     found = FoundVentricles(empty(bool), empty(bool), empty(bool))
+    contained = np.zeros(shape[:2], bool)
+    between_ml = {s.patient: np.full((len(seeds), 2), np.nan) for s in data.studies}
     looked = _looked(model.ask, data, tests, view)
     for trained, test, answers in zip(model.members, tests, looked, strict=True):
         seed, decision = seeds.index(trained.member.seed), trained.decision
@@ -440,6 +465,10 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
             answer = _answer(study, said, view)
             scar = pipeline.call_scar(answer.scar, study, decision)
             native[name][seed], native_called[name][seed] = answer.scar, scar
+            contained[seed, its] = said.slices.contained
+            said_ml = float(scar.sum(axis=(1, 2)) @ study.geometry.voxels_ml)
+            if ends := interval_ml(said_ml, model.run.trials, but=name):
+                between_ml[name][seed] = ends
             if answer.ventricle:
                 found.cavity[name][seed] = answer.ventricle.cavity
                 found.myocardium[name][seed] = answer.ventricle.myocardium
@@ -464,6 +493,8 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
         crop_probability=probability,
         native_probability=native,
         found=found if view.protocol == 3 else None,
+        contained=contained,
+        between_ml=between_ml,
     )
 
 

@@ -13,6 +13,7 @@ from scarseg_jax.study import Study
 
 # The probabilities from which a pixel may be called scar, where one is chosen.
 THRESHOLDS = tuple(percent / 100 for percent in range(5, 100, 5))
+INTERVAL_LEVEL = 0.9  # how often the true volume shall lie in the interval told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,21 @@ class EpochRecord:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trial:
+    """What a network called scar in a patient that chose its decision.
+
+    Attributes:
+      patient: Whose.
+      true_ml: Volume of the scar that was drawn.
+      said_ml: Of what the network called scar.
+    """
+
+    patient: str
+    true_ml: float
+    said_ml: float
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainedMember:
     """A member after training.
 
@@ -72,6 +88,7 @@ class TrainedMember:
       best_dice: That epoch's, of the slices that chose it.
       decision: When it calls scar.
       test_patients: Those its fold held out.
+      trials: On the patients that chose the decision.
     """
 
     member: Member
@@ -79,6 +96,7 @@ class TrainedMember:
     best_dice: float
     decision: Decision
     test_patients: tuple[str, ...]
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +189,11 @@ class RunRecord:
     neighbours: int = 0
     crop: str = "hough"
 
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Of all members."""
+        return tuple(trial for member in self.members for trial in member.trials)
+
     def saw(self, trained: TrainedMember, patient: str) -> bool:
         """Returns whether a network was trained or chosen by one of these patients."""
         return self.selection == "oracle" or patient not in trained.test_patients
@@ -191,6 +214,8 @@ class Segmentation:
       cavity: (Z, Y, X) bool, the LV's; as above.
       patient: Of the run's, whose image this is; None if it is nobody's.
       left_out: Networks that were not asked, as they were trained on this patient.
+      between_ml: Where the scar's true volume lies with a probability of
+        `INTERVAL_LEVEL`; None where that cannot be told.
     """
 
     study: Study
@@ -203,6 +228,7 @@ class Segmentation:
     cavity: np.ndarray | None = None
     patient: str | None = None
     left_out: tuple[TrainedMember, ...] = ()
+    between_ml: tuple[float, float] | None = None
 
     @property
     def unseen(self) -> bool:

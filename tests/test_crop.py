@@ -21,10 +21,13 @@ def test_boxes_around_a_mask_are_as_wide_and_in_its_middle_closed_form():
     centres = [box.centre_px for box in boxes]
     assert centres == [(39.5, 54.5), (39.5, 54.5), (35, 45), (35, 45)]
     assert all(crop.contains(*pair) for pair in zip(boxes, mask, strict=True))
-    (small, *_) = crop.boxes_around(mask[2:], (8.0, 1.0, 1.0)) or ()
-    assert small.side_mm == crop.MIN_AROUND_MM
-    (large, *_) = crop.boxes_around(mask, (8.0, 9.0, 9.0)) or ()
-    assert large.side_mm == crop.MAX_SIDE_MM
+    for part, pixel_mm, side_mm in (
+        (mask[2:], 1.0, crop.MIN_AROUND_MM),
+        (mask, 9.0, crop.MAX_SIDE_MM),
+    ):
+        boxes = crop.boxes_around(part, (8.0, pixel_mm, pixel_mm))
+        assert boxes is not None
+        assert boxes[0].side_mm == side_mm
     assert crop.boxes_around(mask[:1], (8.0, 1.5, 2.0)) is None
 
 

@@ -33,7 +33,7 @@ from scarseg_jax.readers import nifti, phantom
 from scarseg_jax.run import Decision, Divergence, Member, RunRecord, TrainedMember
 from scarseg_jax.segment import classical
 from scarseg_jax.segment.model import Model, load_model
-from scarseg_jax.segment.pipeline import find_scar
+from scarseg_jax.segment.pipeline import find_scar, view_of
 from scarseg_jax.study import Geometry, Study
 from scarseg_jax.writers.segmentation import write_segmentation
 
@@ -162,16 +162,16 @@ def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
         return np.asarray(study.myocardium) & ~np.asarray(study.scar)
 
     def decisions(studies):
-        return experiment.decide_when(
-            lambda which: model.ask(slices.image, which),
+        decided = experiment.decide_when(
+            model.ask,
             dataclasses.replace(data, studies=studies),
             folds,
             members,
-            protocol=2,
-            classes="scar",
+            view=view_of(model.run),
             threshold=0.0,
             selection="last",
         )
+        return [decision for decision, _ in decided]
 
     kept = [trained.decision for trained in model.members]
     assert decisions(data.studies) == kept

@@ -277,6 +277,23 @@ class About:
 
 
 @dataclasses.dataclass(frozen=True)
+class Coverage:
+    """How often the true volume of scar lies in the interval that was told.
+
+    Attributes:
+      level: How often it should.
+      n: Intervals, of patients and seeds.
+      inside: Those that hold it.
+      width_ml: Of the intervals.
+    """
+
+    level: float
+    n: int
+    inside: int
+    width_ml: Spread
+
+
+@dataclasses.dataclass(frozen=True)
 class Summary:
     """What a run comes to, as summary.json holds it.
 
@@ -317,6 +334,7 @@ class Summary:
       interval_rule: In words.
       picture_rule: In words: what `Pictures` show of several seeds.
       ventricle: How well it was found; None where it was not looked for.
+      coverage: Of the intervals of scar's volume; None where none were told.
     """
 
     about: About
@@ -354,6 +372,7 @@ class Summary:
     interval_rule: str
     picture_rule: str
     ventricle: VentricleFigures | None = None
+    coverage: Coverage | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from scarseg_jax.judge.results import (
     About,
     Calibration,
     Contingency,
+    Coverage,
     Distances,
     Figures,
     Inside,
@@ -42,7 +43,7 @@ from scarseg_jax.judge.statistics import (
 )
 from scarseg_jax.judge.ventricle import FoundVentricles, judge_ventricles
 from scarseg_jax.judge.windows import native_pictures
-from scarseg_jax.run import EpochRecord
+from scarseg_jax.run import INTERVAL_LEVEL, EpochRecord
 from scarseg_jax.study import Slices, Study
 
 EMPTY_MASK_RULE = (
@@ -86,6 +87,10 @@ class Answers:
       crop_probability: (seeds, N, 64, 64) float32; None of a method without.
       native_probability: Of each patient, (seeds, Z, Y, X) float32; None as above.
       found: The ventricles that were found, if they were looked for.
+      contained: (seeds, N) bool, whether what was looked at holds the slice's whole
+        myocardium; None: as the slices say.
+      between_ml: Of each patient, (seeds, 2), where the scar's volume shall lie; NaN
+        where that cannot be told. None of a method that does not say it.
     """
 
     fold: np.ndarray
@@ -95,6 +100,8 @@ class Answers:
     crop_probability: np.ndarray | None = None
     native_probability: Mapping[str, np.ndarray] | None = None
     found: FoundVentricles | None = None
+    contained: np.ndarray | None = None
+    between_ml: Mapping[str, np.ndarray] | None = None
 
 
 def judge(
@@ -165,7 +172,7 @@ def _summary(truth, answers, about, history, native, crop, sizes) -> Summary:
         folds=len(np.unique(answers.fold)),
         seeds=tuple(answers.seeds),
         myocardium_slices=int(drawn.sum()),
-        contained_slices=int((slices.contained & drawn).sum()),
+        contained_slices=int((_contained(truth, answers) & drawn).sum()),
         native=figures(native, slices.patient),
         crop=figures(crop, slices.patient, _area_mm2(slices)),
         native_at_half=at_half,
@@ -192,6 +199,33 @@ def _summary(truth, answers, about, history, native, crop, sizes) -> Summary:
         interval_rule=INTERVAL_RULE,
         picture_rule=PICTURE_RULE,
         ventricle=judge_ventricles(studies, answers.found) if answers.found else None,
+        coverage=_coverage(studies, answers),
+    )
+
+
+def _contained(truth: Truth, answers: Answers) -> np.ndarray:
+    """Returns (N,) bool, of several seeds whether all hold the myocardium."""
+    if answers.contained is None:
+        return truth.slices.contained
+    return np.all(answers.contained, axis=0)
+
+
+def _coverage(studies: Sequence[Study], answers: Answers) -> Coverage | None:
+    """Returns how often scar's volume lies where it was said to; None if never said."""
+    if answers.between_ml is None:
+        return None
+    low, high = np.stack([answers.between_ml[s.patient] for s in studies]).T
+    true = [
+        float(np.asarray(s.scar).sum(axis=(1, 2)) @ s.geometry.voxels_ml)
+        for s in studies
+    ]
+    told = np.isfinite(low)
+    if not told.any():
+        return None
+    # What is written down is rounded.
+    inside = (low <= np.array(true) + 1e-3) & (np.array(true) - 1e-3 <= high) & told
+    return Coverage(
+        INTERVAL_LEVEL, int(told.sum()), int(inside.sum()), spread((high - low)[told])
     )
 
 

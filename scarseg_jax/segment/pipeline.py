@@ -15,6 +15,7 @@ from scarseg_jax.prepare import crop, likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.run import Decision, RunRecord, Segmentation
 from scarseg_jax.segment import decide
+from scarseg_jax.segment.interval import interval_ml
 from scarseg_jax.segment.look import Question, View, look, on_grid, ventricle_on_grid
 from scarseg_jax.segment.model import Model
 from scarseg_jax.segment.ventricle import Ventricle
@@ -88,10 +89,15 @@ def find_scar(
         decision = decide.mean([member.decision for member in members])
     else:
         decision = Decision(threshold)
+    scar = call_scar(answer.scar, study, decision)
+    between_ml = None
+    if threshold is None:  # of others nobody knows how far off they are
+        said_ml = float(scar.sum(axis=(1, 2)) @ study.geometry.voxels_ml)
+        between_ml = interval_ml(said_ml, model.run.trials, but=patient)
     return Segmentation(
         study=study,
         probability=answer.scar,
-        scar=call_scar(answer.scar, study, decision),
+        scar=scar,
         decision=decision,
         members=members,
         run=model.run,
@@ -99,6 +105,7 @@ def find_scar(
         cavity=found.cavity if found else study.cavity,
         patient=patient,
         left_out=tuple(m for m in model.members if m not in members),
+        between_ml=between_ml,
     )
 
 

@@ -35,7 +35,7 @@ def headline(summary: Summary) -> str:
             f"  {fault} scar: {tally.slices} of {tally.of_slices} {unit}"
             f" ({tally.patients} patients)"
         )
-    lines += _dice(summary) + _readers(summary)
+    lines += _dice(summary) + _coverage(summary) + _readers(summary)
     if (by := summary.optimism) is not None:
         lines.append(
             f"  Dice of the test patients by epoch: the last {by.last:.3f}, best on"
@@ -67,6 +67,17 @@ def _ventricle(summary: Summary) -> list[str]:
         line += f", centre {found.centre_mm.median:.1f} mm off (median)"
     if found.scar_dice_in_drawn.mean is not None:
         line += f"; in the drawn one scar has {found.scar_dice_in_drawn.mean:.3f}"
+    return [line]
+
+
+def _coverage(summary: Summary) -> list[str]:
+    of = summary.coverage
+    if of is None:
+        return []
+    line = (
+        f"  {100 * of.level:.0f} % interval of the scar's volume: holds {of.inside} of"
+        f" {of.n}, median width {of.width_ml.median:.1f} ml"
+    )
     return [line]
 
 
