@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 
 from scarseg_jax.learn import layers
 from scarseg_jax.learn.augment import apply_symmetry, deform, undo_symmetry
-from scarseg_jax.learn.enet import kernel_bound
+from scarseg_jax.learn.modules import kernel_bound
 from scarseg_jax.prepare.folds import SYMMETRIES
 from scarseg_jax.run import THRESHOLDS
 
