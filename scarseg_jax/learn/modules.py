@@ -74,6 +74,26 @@ def check_sides(images: jax.Array, multiple: int) -> None:
         )
 
 
+def stack_of(images: jax.Array, slices: int) -> jax.Array:
+    """Returns the (B, S, H, W, C) slices of images whose channels hold them.
+
+    Args:
+      images: (B, H, W, S * C), the channels of the first slice first.
+      slices: S, an odd number: the middle one is asked about.
+
+    Raises:
+      ValueError: If S is even, or the channels are not those of S slices.
+    """
+    channels = images.shape[-1]
+    if slices % 2 == 0 or channels % slices:
+        raise ValueError(
+            f"{channels} channels for {slices} slices; expected an odd number of slices,"
+            " all of as many channels"
+        )
+    split = images.reshape(*images.shape[:-1], slices, channels // slices)
+    return jnp.moveaxis(split, -2, 1)
+
+
 def kernel_bound(shape: tuple[int, ...]) -> float:
     """Returns where the uniform distribution of (T, C, K) kernels ends at first.
 
@@ -83,7 +103,8 @@ def kernel_bound(shape: tuple[int, ...]) -> float:
     return math.sqrt(6 / (taps * (inputs + outputs)))
 
 
-def _draw_kernel(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def draw_kernel(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Returns (T, C, K) kernels, drawn as `kernel_bound` says."""
     bound = kernel_bound(shape)
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
@@ -153,22 +174,28 @@ class Norm(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution without bias: a normalisation follows it.
+    """A convolution; without bias where a normalisation follows it.
 
     Attributes:
       features: Output channels.
       window: Taps and stride.
+      use_bias: Whether a bias is added.
     """
 
     features: int
     window: layers.Window = layers.POINT
+    use_bias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns the convolution of (B, H, W, C)."""
         shape = (len(self.window.taps), x.shape[-1], self.features)
-        kernel = self.param("kernel", _draw_kernel, shape)
-        return layers.convolve(x, kernel, self.window)
+        kernel = self.param("kernel", draw_kernel, shape)
+        y = layers.convolve(x, kernel, self.window)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            y += layers.across(bias, y)
+        return y
 
 
 class Upsampling(nn.Module):
@@ -188,7 +215,7 @@ class Upsampling(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns the (B, 2H, 2W, features) upsampling of (B, H, W, C)."""
         shape = (self.size**2, x.shape[-1], self.features)
-        kernel = self.param("kernel", _draw_kernel, shape)
+        kernel = self.param("kernel", draw_kernel, shape)
         upsample = layers.upsample if self.size == 2 else layers.upsample_3x3
         y = upsample(x, kernel)
         if self.use_bias:
