@@ -317,10 +317,10 @@ def draw_blobs(count: int = 10, *, size: int = 16) -> train.Data:
     return train.Data(image[..., None].astype(np.float32), scar.astype(np.int8))
 
 
-def draw_variables(model: Network, *, seed: int = 0) -> Any:
-    """Returns a network's variables, all drawn, for images of one channel."""
+def draw_variables(model: Network, *, seed: int = 0, channels: int = 1) -> Any:
+    """Returns a network's variables, all drawn, for images of so many channels."""
     rng = np.random.default_rng(seed)
-    image = jnp.zeros((1, 16, 16, 1))
+    image = jnp.zeros((1, 16, 16, channels))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
 
     def draw(path, leaf):

@@ -285,7 +285,7 @@ def predict(
 
     Args:
       model: The network.
-      variables: One member's; with a network and variables from `ENet.freeze` faster.
+      variables: One member's; with a network and variables from `Network.freeze` faster.
       images: Any number of them.
       batch_size: How many run at a time, whatever n is.
     """
