@@ -73,7 +73,7 @@ class Network:
     classes: str
 
     def __post_init__(self) -> None:
-        _check_known("model.variant", self.variant, VARIANTS)
+        _check_known("model.variant", self.variant, tuple(VARIANTS))
         _check_known("model.classes", self.classes, tuple(CLASSES))
 
 

@@ -8,7 +8,14 @@ from scarseg_jax.learn.patch import Patch
 from scarseg_jax.learn.rfcn import RecurrentUNet
 from scarseg_jax.learn.unet import UNet
 
-VARIANTS = (*LAYOUTS, "unet", "fcn3d", "rfcn", "patch")
+# What `model.variant` may be, and in words.
+VARIANTS = {
+    **{layout: f"ENet, variant {layout}" for layout in LAYOUTS},
+    "unet": "U-Net",
+    "fcn3d": "3-D network",
+    "rfcn": "recurrent U-Net",
+    "patch": "patch network",
+}
 
 
 def network(variant: str, classes: int, *, slices: int = 1) -> Network:

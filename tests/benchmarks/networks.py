@@ -23,13 +23,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--members", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--slices", type=int, default=1, help="that an image holds")
     parser.add_argument("--variants", default=",".join(VARIANTS))
     given = parser.parse_args()
     ensemble.use_devices(0)
     calls = {}
     for name in dict.fromkeys(["seed", *given.variants.split(",")]):
         begun = time.perf_counter()
-        lowered, inputs = lower_steps(given.members, network(name, 2))
+        model = network(name, 2, slices=given.slices)
+        lowered, inputs = lower_steps(given.members, model, channels=given.slices)
         calls[name] = functools.partial(lowered.compile(), *inputs)
         seconds = time.perf_counter() - begun
         sys.stdout.write(f"{name}: compiled in {seconds:.0f} s\n")
