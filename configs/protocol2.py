@@ -34,7 +34,9 @@ def get_config():
         seeds=(0,),  # one network for each fold and each of these
     )
     config.model = config_dict.create(
-        variant="seed",  # the paper's ENet; enet: the ENet paper's; or pytorch_enet
+        # The paper's ENet; or enet (the ENet paper's), pytorch_enet; or an opponent:
+        # unet, fcn3d (3-D), rfcn (recurrent), patch (17 x 17 pixels around each).
+        variant="seed",
         classes="scar",  # what it tells apart; or scar_no_reflow, heart_scar
     )
     config.train = config_dict.create(  # (3.1)

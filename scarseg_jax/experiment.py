@@ -22,8 +22,8 @@ from scarseg_jax.judge.results import About, Results
 from scarseg_jax.judge.summary import Answers, Truth, judge
 from scarseg_jax.judge.ventricle import FoundVentricles
 from scarseg_jax.learn import checkpoint, ensemble, targets, train
-from scarseg_jax.learn.enet import ENet
 from scarseg_jax.learn.fit import Fitted, fit, summary_of
+from scarseg_jax.learn.networks import network
 from scarseg_jax.prepare import crop, cut, dataset, likeness
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds
@@ -189,8 +189,10 @@ def train_networks(workdir: Path, given: Settings) -> None:
     folds = _split(data, given.folds)
     members = [Member(f, seed) for f in range(len(folds)) for seed in given.folds.seeds]
     classes = given.model.classes
-    model = ENet(variant=given.model.variant, classes=targets.count(classes))
     view = _view(given)
+    model = network(
+        given.model.variant, targets.count(classes), slices=2 * view.neighbours + 1
+    )
     shown, shown_folds = _shown(data, folds, view)
     fitted = fit(
         workdir / "state",

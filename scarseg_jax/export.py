@@ -18,6 +18,7 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.judge import tables
 from scarseg_jax.judge.results import Summary
 from scarseg_jax.learn import bundle, checkpoint
+from scarseg_jax.learn.networks import VARIANTS
 from scarseg_jax.run import RunRecord
 from scarseg_jax.terminal import exit_code, only_flags, parse, required_path
 
@@ -94,11 +95,12 @@ def card(record: RunRecord, summary: Summary, licence: str) -> str:
             ),
         ]
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
+    kind = VARIANTS.get(record.variant, record.variant)
     return f"""# Scar in LGE-CMR: Protocol {record.protocol}
 
 For research. Not a medical device.
 
-- **What**: {len(record.members)} networks (ENet, variant {record.variant}), one for each
+- **What**: {len(record.members)} networks ({kind}), one for each
   group of patients it held out. It looks at {_LOOKED[record.protocol]}.
 - **Meant for**: short-axis late gadolinium enhancement stacks of the left ventricle, in
   research, read by someone who can tell when the answer is wrong.

@@ -10,7 +10,7 @@ from typing import Any
 from scarseg_jax import files, records
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge import consensus as readers_consensus
-from scarseg_jax.learn.enet import LAYOUTS
+from scarseg_jax.learn.networks import VARIANTS
 from scarseg_jax.learn.recipe import Recipe
 from scarseg_jax.learn.targets import CLASSES, count, tell_the_ventricle
 from scarseg_jax.prepare.crop import METHODS
@@ -74,7 +74,7 @@ class Network:
     classes: str
 
     def __post_init__(self) -> None:
-        _check_known("model.variant", self.variant, tuple(LAYOUTS))
+        _check_known("model.variant", self.variant, tuple(VARIANTS))
         _check_known("model.classes", self.classes, tuple(CLASSES))
 
 

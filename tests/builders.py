@@ -16,7 +16,7 @@ from scarseg_jax.judge.paired import Run
 from scarseg_jax.judge.results import About, Overlap, PatientRow, Size, SliceRow
 from scarseg_jax.judge.summary import Answers, Truth, judge
 from scarseg_jax.learn import train
-from scarseg_jax.learn.enet import ENet, kernel_bound
+from scarseg_jax.learn.modules import Network, kernel_bound
 from scarseg_jax.prepare.cut import PREPARATION, cut
 from scarseg_jax.readers.sources import Source
 from scarseg_jax.run import (
@@ -317,10 +317,10 @@ def draw_blobs(count: int = 10, *, size: int = 16) -> train.Data:
     return train.Data(image[..., None].astype(np.float32), scar.astype(np.int8))
 
 
-def draw_variables(model: ENet, *, seed: int = 0) -> Any:
-    """Returns a network's variables, all drawn, for images of one channel."""
+def draw_variables(model: Network, *, seed: int = 0, channels: int = 1) -> Any:
+    """Returns a network's variables, all drawn, for images of so many channels."""
     rng = np.random.default_rng(seed)
-    image = jnp.zeros((1, 16, 16, 1))
+    image = jnp.zeros((1, 16, 16, channels))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
 
     def draw(path, leaf):

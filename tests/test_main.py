@@ -99,7 +99,7 @@ def test_help_shows_the_job_and_its_flags(module):
             "absent: no such folder",
         ),
         ({"data.patients": "('nobody',)"}, "data.patients names nobody; expected some"),
-        ({"model.variant": "unet"}, "model.variant is 'unet'; expected one of seed"),
+        ({"model.variant": "vnet"}, "model.variant is 'vnet'; expected one of seed"),
         ({"model.classes": "fat"}, "model.classes is 'fat'; expected one of scar"),
         (
             {"model.classes": "heart_scar"},

@@ -7,16 +7,21 @@ its values back there.
 """
 
 import dataclasses
-import math
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
 from scarseg_jax.learn import layers
+from scarseg_jax.learn.modules import (
+    Convolution,
+    Network,
+    Norm,
+    Slope,
+    Upsampling,
+    check_sides,
+)
 
 INITIAL_CONVOLUTIONS = 13  # paper, section 2: 13 maps beside the pooled input
 STRIDE = 8  # of the encoder: height and width must be multiples of it
@@ -133,121 +138,11 @@ LAYOUTS = {
 }
 
 
-def kernel_bound(shape: tuple[int, ...]) -> float:
-    """Returns where the uniform distribution of (T, C, K) kernels ends at first.
-
-    As jax.nn.initializers.glorot_uniform.
-    """
-    taps, inputs, outputs = shape
-    return math.sqrt(6 / (taps * (inputs + outputs)))
-
-
-def _draw_kernel(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    bound = kernel_bound(shape)
-    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
-
-
-class Slope(nn.Module):
-    """PReLU's slope, 0.25 at first (He et al. 2015)."""
-
-    layout: Layout
-
-    @nn.compact
-    def __call__(self, channels: int) -> jax.Array:
-        """Returns (channels,) slopes."""
-        size = 1 if self.layout.shared_slope else channels
-        slope = self.param("slope", nn.initializers.constant(0.25), (size,))
-        return jnp.broadcast_to(slope, (channels,))
-
-
-class Norm(nn.Module):
-    """Batch normalisation, then PReLU, ReLU or nothing.
-
-    Attributes:
-      layout: The variant's details.
-      activation: "prelu", "relu" or "none".
-      frozen: Whether scale and offset hold the running averages, as `ENet.freeze`
-        makes them; there are none beside.
-      momentum: Share of the running averages that a training step keeps.
-    """
-
-    layout: Layout
-    activation: str
-    frozen: bool = False
-    momentum: float = 0.9
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Returns the activations of (B, H, W, C)."""
-        channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        if self.activation == "prelu":
-            slope = Slope(self.layout, name="prelu")(channels)
-        else:
-            slope = jnp.full((channels,), 1.0 if self.activation == "none" else 0.0)
-        if self.frozen:
-            shifted = x * layers.across(scale, x) + layers.across(bias, x)
-            return layers.rectify(shifted, slope)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-        variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
-        if not train:
-            gain = scale * jax.lax.rsqrt(variance.value + self.layout.epsilon)
-            shift = layers.across(bias - mean.value * gain, x)
-            return layers.rectify(x * layers.across(gain, x) + shift, slope)
-        y, batch_mean, batch_variance = layers.normalise_rectify(
-            x, scale, bias, slope, self.layout.epsilon
-        )
-        if not self.is_initializing():
-            keep = self.momentum
-            mean.value = keep * mean.value + (1 - keep) * batch_mean
-            variance.value = keep * variance.value + (1 - keep) * batch_variance
-        return y
-
-
-class Convolution(nn.Module):
-    """A convolution without bias: a normalisation follows it.
-
-    Attributes:
-      features: Output channels.
-      window: Taps and stride.
-    """
-
-    features: int
-    window: layers.Window = layers.POINT
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns the convolution of (B, H, W, C)."""
-        shape = (len(self.window.taps), x.shape[-1], self.features)
-        kernel = self.param("kernel", _draw_kernel, shape)
-        return layers.convolve(x, kernel, self.window)
-
-
-class Upsampling(nn.Module):
-    """A stride-2 transposed convolution.
-
-    Attributes:
-      features: Output channels.
-      size: Kernel size, 2 or 3.
-      use_bias: Whether a bias is added.
-    """
-
-    features: int
-    size: int
-    use_bias: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns the (B, 2H, 2W, features) upsampling of (B, H, W, C)."""
-        shape = (self.size**2, x.shape[-1], self.features)
-        kernel = self.param("kernel", _draw_kernel, shape)
-        upsample = layers.upsample if self.size == 2 else layers.upsample_3x3
-        y = upsample(x, kernel)
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
-            y += layers.across(bias, y)
-        return y
+def _norm(layout: Layout, activation: str, frozen: bool, *, name: str) -> Norm:
+    return Norm(
+        *(activation, frozen, layout.epsilon, layout.shared_slope),
+        name=name,
+    )
 
 
 class Bottleneck(nn.Module):
@@ -297,12 +192,12 @@ class Bottleneck(nn.Module):
             main = layers.max_unpool(main, position)
         if self.activation == "relu":
             return nn.relu(main + y), position
-        slope = Slope(self.layout, name="prelu")(features)
+        slope = Slope(self.layout.shared_slope, name="prelu")(features)
         return layers.rectify(main + y, slope), position
 
     def _norm(self, name: str, rectified: bool = True) -> Norm:
         activation = self.activation if rectified else "none"
-        return Norm(self.layout, activation, self.frozen, name=name)
+        return _norm(self.layout, activation, self.frozen, name=name)
 
     def _middle(self, y: jax.Array, inner: int, train: bool) -> jax.Array:
         if self.block.kind == "up":
@@ -318,40 +213,32 @@ class Bottleneck(nn.Module):
         return Convolution(inner, wide, name="middle")(y)
 
 
-class ENet(nn.Module):
+class ENet(Network):
     """ENet for images of any size that is a multiple of 8 and any channel count.
 
     Attributes:
       variant: "seed" (the paper), "enet" (the ENet paper) or "pytorch_enet".
-      classes: Output channels.
       dropout: Whether dropout acts in training.
-      frozen: Whether it only predicts, with what `freeze` returns.
     """
 
     variant: str = "seed"
-    classes: int = 2
     dropout: bool = True
-    frozen: bool = False
+
+    @property
+    def epsilon(self) -> float:
+        """What the variant's normalisations add to a variance."""
+        return LAYOUTS[self.variant].epsilon
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns (B, H, W, classes) logits.
-
-        Args:
-          images: (B, H, W, C) float32.
-          train: Whether to use (and average) the batch's statistics and dropout. Then
-            apply with mutable=["batch_stats"] and, with dropout, a "dropout" key.
 
         Raises:
           ValueError: If the variant is unknown or a side is not a multiple of 8.
         """
         if self.variant not in LAYOUTS:
             raise ValueError(f"variant {self.variant!r}; expected one of {[*LAYOUTS]}")
-        if images.shape[1] % STRIDE or images.shape[2] % STRIDE:
-            raise ValueError(
-                f"images are {images.shape[1]} x {images.shape[2]}; both sides must"
-                f" be multiples of {STRIDE}"
-            )
+        check_sides(images, STRIDE)
         layout = LAYOUTS[self.variant]
         x = self._stem(images, layout, train)
         blocks = decoder(x.shape[-1])
@@ -371,39 +258,11 @@ class ENet(nn.Module):
         size = layout.full_convolution
         return Upsampling(self.classes, size, use_bias=size == 2, name="classify")(x)
 
-    def freeze(self, variables: Any) -> tuple["ENet", dict]:
-        """Returns a network that only predicts, faster, and its variables.
-
-        Each normalisation's running averages are worked into its scale and offset,
-        once, where prediction would do so for each pixel.
-        """
-        epsilon = LAYOUTS[self.variant].epsilon
-        params: Any = traverse_util.flatten_dict(variables["params"])
-        statistics: Any = traverse_util.flatten_dict(variables["batch_stats"])
-        for *layer, name in list(statistics):
-            if name == "mean":
-                mean, variance, scale, bias = (
-                    tree[*layer, leaf]
-                    for tree, leaf in (
-                        (statistics, "mean"),
-                        (statistics, "variance"),
-                        (params, "scale"),
-                        (params, "bias"),
-                    )
-                )
-                gain = scale * jax.lax.rsqrt(variance + epsilon)
-                params |= {
-                    (*layer, "scale"): gain,
-                    (*layer, "bias"): bias - mean * gain,
-                }
-        frozen = {"params": traverse_util.unflatten_dict(params)}
-        return self.clone(frozen=True), frozen
-
     def _stem(self, images: jax.Array, layout: Layout, train: bool) -> jax.Array:
         window = layers.Window.centred(3, 3, stride=2)
         maps = Convolution(INITIAL_CONVOLUTIONS, window, name="initial")(images)
         x = jnp.concatenate([maps, layers.max_pool(images)[0]], axis=-1)
-        norm = Norm(layout, "prelu", self.frozen, name="initial_norm")
+        norm = _norm(layout, "prelu", self.frozen, name="initial_norm")
         return norm(x, train=train)
 
     def _keep(self, decoder_blocks, layout, batch) -> dict[str, jax.Array]:

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
 
 from scarseg_jax.learn import train
-from scarseg_jax.learn.enet import ENet
+from scarseg_jax.learn.modules import Network
 from scarseg_jax.prepare.folds import SYMMETRIES
 
 PREDICT_BATCH = 16  # images a network predicts at a time
@@ -117,7 +117,7 @@ def put_shared(tree, mesh: Mesh):
 
 
 def make_predictor(
-    model: ENet, variables: dict, *, symmetries: bool
+    model: Network, variables: dict, *, symmetries: bool
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Returns the function that asks each member about images of one size.
 

@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 from scarseg_jax import signals
 from scarseg_jax.errors import Diverged, InputError, Stopped
 from scarseg_jax.learn import checkpoint, ensemble, train
-from scarseg_jax.learn.enet import ENet
 from scarseg_jax.learn.machine import this_machine
+from scarseg_jax.learn.modules import Network
 from scarseg_jax.learn.programs import initial_state, make_epoch
 from scarseg_jax.learn.recipe import Recipe
 from scarseg_jax.prepare.folds import Fold, steps_per_epoch
@@ -75,7 +75,7 @@ class StateRecord:
 
 def fit(
     directory: Path,
-    model: ENet,
+    model: Network,
     recipe: Recipe,
     *,
     data: train.Data,

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jax.stages import Wrapped
 
 from scarseg_jax.learn import ensemble, train
-from scarseg_jax.learn.enet import ENet
+from scarseg_jax.learn.modules import Network
 from scarseg_jax.learn.recipe import Recipe
 from scarseg_jax.prepare.folds import epoch_table, padded
 from scarseg_jax.run import Member
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def initial_state(
-    model: ENet, recipe: Recipe, mesh: Mesh, image, members: Sequence[Member]
+    model: Network, recipe: Recipe, mesh: Mesh, image, members: Sequence[Member]
 ) -> train.State:
     """Returns all members before training, on the devices."""
     optimizer = train.make_optimizer(recipe.weight_decay)

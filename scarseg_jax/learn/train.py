@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 
 from scarseg_jax.learn import layers
 from scarseg_jax.learn.augment import apply_symmetry, deform, undo_symmetry
-from scarseg_jax.learn.enet import kernel_bound
+from scarseg_jax.learn.modules import kernel_bound
 from scarseg_jax.prepare.folds import SYMMETRIES
 from scarseg_jax.run import THRESHOLDS
 
@@ -307,7 +307,7 @@ def predict(
 
     Args:
       model: The network.
-      variables: One member's; with a network and variables from `ENet.freeze` faster.
+      variables: One member's; with a network and variables from `Network.freeze` faster.
       images: Any number of them.
       batch_size: How many run at a time, whatever n is.
     """

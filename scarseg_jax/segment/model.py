@@ -9,7 +9,7 @@ import numpy as np
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import bundle, checkpoint, ensemble, targets
-from scarseg_jax.learn.enet import ENet
+from scarseg_jax.learn.networks import network
 from scarseg_jax.prepare.cut import PREPARATION
 from scarseg_jax.run import RunRecord, TrainedMember
 
@@ -78,5 +78,7 @@ def load_model(
 
 
 def _predictor(run: RunRecord, variables: dict) -> Callable:
-    model = ENet(variant=run.variant, classes=targets.count(run.classes))
+    model = network(
+        run.variant, targets.count(run.classes), slices=2 * run.neighbours + 1
+    )
     return ensemble.make_predictor(model, variables, symmetries=run.symmetries)

@@ -20,6 +20,7 @@ from pathlib import Path
 from train_step import STEPS, lower_steps, make_inference, median_ms
 
 from scarseg_jax.learn import ensemble
+from scarseg_jax.learn.enet import ENet
 
 HERE = Path(__file__).parent
 # How, processes at once, threads each.
@@ -74,7 +75,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     sys.stdout.write(f"{processor()}\n")
 
-    lowered, inputs = lower_steps(cores, VARIANT)
+    lowered, inputs = lower_steps(cores, ENet(VARIANT))
     run = functools.partial(lowered.compile(), *inputs)
     rows: dict[str, list[float]] = {}
     for _ in range(given.rounds):

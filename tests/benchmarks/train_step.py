@@ -30,6 +30,7 @@ from jax.flatten_util import ravel_pytree
 
 from scarseg_jax.learn import ensemble, train
 from scarseg_jax.learn.enet import ENet
+from scarseg_jax.learn.modules import Network
 from scarseg_jax.prepare.hough import find_left_ventricle
 from scarseg_jax.readers import phantom
 
@@ -66,15 +67,15 @@ def product_rate(devices: int) -> float:
     return devices * count * 2 * size**3 / median_ms(lambda: run(put)) / 1e6
 
 
-def make_data(count: int = 64) -> train.Data:
+def make_data(count: int = 64, channels: int = 1) -> train.Data:
     rng = np.random.default_rng(0)
-    image = rng.standard_normal((count, 64, 64, 1)).astype(np.float32)
+    image = rng.standard_normal((count, 64, 64, channels)).astype(np.float32)
     return train.Data(image, (image[..., 0] > 2).astype(np.int8))
 
 
-def lower_steps(members: int, variant: str):
+def lower_steps(members: int, model: Network, channels: int = 1):
     """Returns the lowered program of STEPS steps of so many members, and its inputs."""
-    model, optimizer, data = ENet(variant), train.make_optimizer(2e-4), make_data()
+    optimizer, data = train.make_optimizer(2e-4), make_data(channels=channels)
     unpack = train.make_unpack(model, data.image[:1])
     step = train.make_train_step(model, optimizer, unpack, (1.0, 1.0))
 
@@ -173,7 +174,7 @@ def compile_seconds(cache: str, variant: str) -> dict[str, float]:
     """Returns the times from nothing to the first step, in a process of its own."""
     jax.config.update("jax_compilation_cache_dir", cache)
     begun = time.perf_counter()
-    lowered, inputs = lower_steps(2, variant)
+    lowered, inputs = lower_steps(2, ENet(variant))
     traced = time.perf_counter()
     program = lowered.compile()
     compiled = time.perf_counter()
@@ -215,7 +216,7 @@ def measure(given):
     step_flops = 3 * BATCH * FLOPS_PER_IMAGE
     calls = {}
     for members in map(int, given.members.split(",")):
-        lowered, inputs = lower_steps(members, given.variant)
+        lowered, inputs = lower_steps(members, ENet(given.variant))
         calls[members] = functools.partial(lowered.compile(), *inputs)
     ms = alternate(calls | ({"theirs": peer.step} if peer else {}), given.rounds)
     for members in calls:
