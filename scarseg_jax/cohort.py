@@ -248,24 +248,30 @@ def _discard_others(output: Path, names: Sequence[str]) -> None:
 def _told(outcomes: Iterable[Outcome], count: int) -> Iterator[Outcome]:
     """Yields outcomes, with a line of progress and of the time left for each."""
     begun = last = time.monotonic()
-    answered = kept = 0
+    spent_s: list[float] = []  # on each that was answered now
+    kept = 0
     for number, one in enumerate(outcomes, 1):
         now = time.monotonic()
-        kept += one.said is None and one.problem is None
-        answered += one.said is not None or one.problem is not None
-        words = one.problem and f"cannot be used: {one.problem}"
-        words = words or one.said or "is there already"
-        left_s = (now - begun) / max(answered, 1) * (count - number)
-        left = f"; about {_duration(left_s)} left" if answered and left_s else ""
-        took = f", {now - last:.1f} s"
-        _log.info("%s (%d of %d%s) %s%s", one.name, number, count, took, words, left)
-        last = now
+        took_s, last = now - last, now
+        left = ""
+        if one.said is not None:
+            spent_s.append(took_s)
+        elif one.problem is None:
+            kept += 1
+        if spent_s and number < count:
+            mean_s = sum(spent_s) / len(spent_s)
+            left = f"; about {_duration(mean_s * (count - number))} left"
+        words = one.said or "is there already"
+        if one.problem is not None:
+            words = f"cannot be used: {one.problem}"
+        of = f"{number} of {count}, {took_s:.1f} s"
+        _log.info("%s (%s) %s%s", one.name, of, words, left)
         yield one
-    minutes = (time.monotonic() - begun) / 60
     if kept == count:
         _log.info("all %d studies are there already; nothing was done", count)
-    elif answered:
-        _log.info("%.3g studies a minute", answered / minutes)
+    elif spent_s:
+        a_minute = 60 * (count - kept) / (time.monotonic() - begun)
+        _log.info("%.3g studies a minute", a_minute)
 
 
 def _duration(seconds: float) -> str:

@@ -234,7 +234,7 @@ def _check_file(flag: flags.FlagHolder, path: Path | None) -> None:
     images = sorted(f.name for f in path.iterdir() if f.name.endswith(_ENDINGS))
     there = f"{len(images)} of .nii or .nii.gz in it"
     if images:
-        there += f", such as {images[0]}: name one"
+        there += f", such as {images[0]}: name one, or for all a folder as --output"
     raise InputError(
         f"--{flag.name}={path} is a folder, with {there}; expected one file"
     )
