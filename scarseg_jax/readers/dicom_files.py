@@ -54,7 +54,7 @@ _NAMES = (
     *("PatientBirthName", "PatientMotherBirthName", "AccessionNumber", "StudyID"),
     *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName"),
 )
-_WRITTEN = "SeriesDescription"
+SHOWN = "ShownDescription"  # the series' without these names, for messages
 _STRUCK = "#"
 _LEAST = 2  # letters of a name that is struck out
 # How many values each has; what has others is taken as not said.
@@ -252,18 +252,17 @@ def _frames(item: Item, header: pydicom.Dataset) -> list[Image] | str:
 
 
 def _unnamed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns fields without names, which are struck out of what a user wrote, too."""
+    """Returns fields without names, and a description to show without them."""
     said = [str(fields[name]) for name in _NAMES if name in fields]
     words = {word for text in said for word in re.split(r"[\W_]+", text)}
-    kept = {key: value for key, value in fields.items() if key not in _NAMES}
     names = sorted(filter(lambda w: len(w) >= _LEAST, words), key=len, reverse=True)
-    if _WRITTEN in kept and names:
+    text = str(fields.get("SeriesDescription", ""))
+    if names:
         either = "|".join(map(re.escape, names))
-        text = str(kept[_WRITTEN])
-        kept[_WRITTEN] = re.sub(
-            rf"(?<![^\W_])({either})(?![^\W_])", _STRUCK, text, flags=re.IGNORECASE
-        )
-    return kept
+        alone = rf"(?<![^\W_])({either})(?![^\W_])"
+        text = re.sub(alone, _STRUCK, text, flags=re.IGNORECASE)
+    kept = {key: value for key, value in fields.items() if key not in _NAMES}
+    return {**kept, SHOWN: text}
 
 
 def _flat(dataset: pydicom.Dataset) -> dict[str, Any]:
