@@ -285,7 +285,8 @@ def _counted(outcomes: Sequence[Outcome]) -> str:
     done = sum(one.said is not None for one in outcomes)
     broken = sum(one.problem is not None for one in outcomes)
     kept = len(outcomes) - done - broken
-    said = f"{len(outcomes)} studies, {done} measured now"
+    things = "study" if len(outcomes) == 1 else "studies"
+    said = f"{len(outcomes)} {things}, {done} measured now"
     said += f", {kept} before" if kept else ""
     return said + (f", {broken} cannot be used" if broken else "")
 
