@@ -85,7 +85,7 @@ def predict_all(
         shutil.rmtree(output / _PARTIAL, ignore_errors=True)  # of a run that was killed
         (output / _PARTIAL).mkdir()
         outcomes = {one.name: one for one in _told(do(unread), len(unread))}
-        (output / _PARTIAL).rmdir()
+        shutil.rmtree(output / _PARTIAL)  # empty, but where a worker was killed
         _discard_others(output, names)
         rows = [_row(output, outcomes[name]) for name in names]
         _write_names(output, unread if keep_identifiers else ())

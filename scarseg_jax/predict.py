@@ -32,7 +32,7 @@ from typing import Any
 
 from absl import app, flags
 
-from scarseg_jax import cohort, prediction
+from scarseg_jax import cluster, cohort, prediction
 from scarseg_jax.errors import InputError
 from scarseg_jax.identifiers import kept_from_log
 from scarseg_jax.learn.bundle import CARD, LICENCES
@@ -89,6 +89,12 @@ _TIME = flags.DEFINE_integer(
 _SOURCE = flags.DEFINE_enum(
     "source", None, list(sources.READERS), "Of many: the layout that INPUT has."
 )
+_SCHEDULER = flags.DEFINE_string(
+    "scheduler",
+    None,
+    "Of many: address of a Dask scheduler whose workers do them; needs"
+    " scarseg_jax[cluster], and one disk for all.",
+)
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Where the scar mask goes, .nii[.gz]; of many, a folder."
 )
@@ -137,11 +143,12 @@ def _predict_one(image: Path, output: Path) -> None:
     myocardium, contours = (
         Path(flag.value) if flag.value else None for flag in (_MYOCARDIUM, _CONTOURS)
     )
-    if _SOURCE.value:
-        raise InputError(
-            f"--source={_SOURCE.value} is for many studies; expected the layout's folder"
-            " as --input, and a folder as --output"
-        )
+    for flag in (_SOURCE, _SCHEDULER):
+        if flag.value:
+            raise InputError(
+                f"--{flag.name}={flag.value} is for many studies; expected their folder"
+                " as --input, and a folder as --output"
+            )
     if not is_dicom(image):
         _check_file(_INPUT, image)
     _check_file(_MYOCARDIUM, myocardium)
@@ -170,24 +177,28 @@ def _predict_many(home: Path, output: Path) -> None:
                 f"--{flag.name}={flag.value} is of one image, and --output={output} asks"
                 " for many; expected --source, which reads images with their contours"
             )
+    if _SOURCE.value and _SPACING.value:
+        raise InputError(
+            f"--spacing={_SPACING.value}: --source={_SOURCE.value} says where it stands;"
+            " leave one of them out"
+        )
     _check_folder(output, home)
+    home = home.absolute()  # workers may be elsewhere
+    model, choices = _model(), _choices()
     if _SOURCE.value:
-        if _SPACING.value:
-            raise InputError(
-                f"--spacing={_SPACING.value}: --source={_SOURCE.value} says where it"
-                " stands; leave one of them out"
-            )
         many = studies_of_source(_SOURCE.value, home, slice_axis=_SLICE_AXIS.value)
-        model = _model()
     else:
-        model = _model()
         many = studies(home, _reading(model))
-    cohort.predict_all(
-        many,
-        output,
-        cohort.here(model, output, _choices()),
-        keep_identifiers=_KEEP_IDENTIFIERS.value,
-    )
+    if _SCHEDULER.value:
+        do = cluster.elsewhere(
+            *(_SCHEDULER.value, model, output, choices),
+            folds=_numbers(_FOLDS),
+            seeds=_numbers(_SEEDS),
+        )
+    else:
+        do = cohort.here(model, output, choices)
+    keep = _KEEP_IDENTIFIERS.value
+    cohort.predict_all(many, output, do, keep_identifiers=keep)
 
 
 def _model() -> Model:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from builders import draw_study, write_nifti, write_study
 from dicom_studies import DATE, IDENTITY, ROOT, images, write
+from nibabel.nifti1 import Nifti1Extension
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -49,7 +50,7 @@ def signed_nifti(path: Path, patient) -> Path:
     image = nibabel.Nifti1Image(patient.image.T, patient.geometry.affines[0])
     for field in ("descrip", "aux_file", "intent_name", "db_name"):
         image.header[field] = SURNAME.encode()
-    comment = nibabel.nifti1.Nifti1Extension("comment", f"{SURNAME} {DATE}".encode())
+    comment = Nifti1Extension("comment", f"{SURNAME} {DATE}".encode())
     image.header.extensions.append(comment)
     image.to_filename(path)
     return path

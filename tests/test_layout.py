@@ -19,6 +19,7 @@ ORDER = (
     {"segment"},
     {"settings", "prediction"},
     {"experiment", "terminal", "cohort"},
+    {"cluster"},
     {"main", "predict", "compare", "export", "cli"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -35,8 +35,8 @@ class Unread:
     """
 
     name: str
-    paths: tuple[Path, ...]
-    read: Callable[[], Study]
+    paths: tuple[Path, ...] = dataclasses.field(repr=False)  # for others' logs, too
+    read: Callable[[], Study] = dataclasses.field(repr=False)
 
 
 def studies(home: Path, read: Read) -> tuple[Unread, ...]:
