@@ -87,10 +87,15 @@ def predict_all(
         outcomes = {one.name: one for one in _told(do(unread), len(unread))}
         shutil.rmtree(output / _PARTIAL)  # empty, but where a worker was killed
         _discard_others(output, names)
-        rows = [_row(output, outcomes[name]) for name in names]
+        reports = {
+            name: json.loads(json_path(mask_path(output, name)).read_bytes())
+            for name in names
+            if outcomes[name].problem is None
+        }
+        rows = [_row(output, outcomes[name], reports.get(name)) for name in names]
         _write_names(output, unread if keep_identifiers else ())
         files.write_text(output / TABLE, _table(rows))
-        write_cohort_page(output / PAGE, rows)
+        write_cohort_page(output / PAGE, rows, _made(reports))
     sys.stdout.write(f"{output / PAGE}: {_counted(list(outcomes.values()))}\n")
     if broken := [row for row in rows if row.problem is not None]:
         raise Unfinished(
@@ -291,12 +296,25 @@ def _counted(outcomes: Sequence[Outcome]) -> str:
     return said + (f", {broken} cannot be used" if broken else "")
 
 
-def _row(output: Path, outcome: Outcome) -> Row:
+def _made(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Returns what all studies were made with, in words, by name."""
+    for report in reports.values():
+        origin = report["made_from"]
+        versions = (f"{name} {it}" for name, it in origin["versions"].items())
+        return {
+            "Protocol": str(report["protocol"]),
+            "SHA-256 of the networks": origin["model_sha256"][:16],
+            "Hash of their data": report["data_hash"][:16],
+            "Versions": ", ".join(versions),
+        }
+    return {}
+
+
+def _row(output: Path, outcome: Outcome, report: Mapping[str, Any] | None) -> Row:
     """Returns a study's line, of its JSON: it is the same whenever that was written."""
-    if outcome.problem is not None:
+    if report is None:
         return Row(outcome.name, problem=outcome.problem)
     mask = mask_path(output, outcome.name)
-    report = json.loads(json_path(mask).read_bytes())
     numbers = records.parse(
         Numbers,
         json.dumps({**report["numbers"], "patient": outcome.name}),

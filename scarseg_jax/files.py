@@ -101,13 +101,13 @@ def sha256(path: Path) -> str:
 
 
 def sha256_of_all(paths: Iterable[Path]) -> str:
-    """Returns the SHA-256 of files' own, in their order; of a folder all in it count.
+    """Returns the SHA-256 of files' own, in their order.
 
-    Names do not count, but for the order of a folder's.
+    Of a folder all counts that is in it and not hidden; names only put it in order.
     """
     sums = []
     for path in paths:
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        inside = visible(path.rglob("*")) if path.is_dir() else [path]
         sums += [sha256(file) for file in inside if not file.is_dir()]
     return hashlib.sha256(" ".join(sums).encode()).hexdigest()
 

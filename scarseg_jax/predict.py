@@ -152,10 +152,11 @@ def _predict_one(image: Path, output: Path) -> None:
     if not is_dicom(image):
         _check_file(_INPUT, image)
     _check_file(_MYOCARDIUM, myocardium)
-    inputs = [path for path in (image, myocardium, contours) if path]
-    _check_output(output, *inputs)
-    given = {"--input": [image], "--myocardium": inputs[1:]}
-    with kept_from_log({} if _KEEP_IDENTIFIERS.value else given):
+    given = {"--input": image, "--myocardium": myocardium, "--contours": contours}
+    inputs = {flag: path for flag, path in given.items() if path}
+    _check_output(output, *inputs.values())
+    private = {flag: [path] for flag, path in inputs.items()}
+    with kept_from_log({} if _KEEP_IDENTIFIERS.value else private):
         model, choices = _model(), _choices()
         study = _reading(model)(
             image,
@@ -165,7 +166,7 @@ def _predict_one(image: Path, output: Path) -> None:
             contour_names=_pairs(_CONTOUR_NAMES),
             centre_px=_CONTOUR_CENTRE_PX.value,
         )
-        origin = prediction.made_from(model, inputs, choices)
+        origin = prediction.made_from(model, inputs.values(), choices)
         said = prediction.predict(model, study, output, choices=choices, origin=origin)
     sys.stdout.write(f"{output}: {said}\n")
 

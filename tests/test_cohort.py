@@ -71,6 +71,7 @@ def home(patient, as_nifti, tmp_path) -> Path:
     (folder / f"e_{name}.nii").write_bytes(as_nifti.read_bytes()[:-100])
     (folder / f"f_{name}").mkdir()
     (folder / f"{name}.txt").write_text(SURNAME)
+    (folder / f"{name}.xlsx").write_bytes(next(folder.glob("b_*")).read_bytes())
     return folder
 
 
@@ -107,7 +108,7 @@ def test_every_study_has_what_it_would_have_alone_and_broken_ones_are_told(
     code, said = command(input=home, output=output)
     assert code == 3
     assert "2 of 6 studies cannot be used, the others are done" in said
-    assert "not read: 1 .txt" in said
+    assert "not read: 1 .txt, 1 .xlsx" in said
     rows = told(output)
     assert [row["study"] for row in rows] == [f"study_{n:03}" for n in range(1, 7)]
     assert [bool(row["problem"]) for row in rows] == [False] * 4 + [True] * 2

@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import functools
 import logging
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def studies(home: Path, read: Read) -> tuple[Unread, ...]:
     for path in visible(home.iterdir()):
         if path.is_dir() or path.name.casefold().endswith((*_NIFTI, ".zip")):
             found.append(path)
-        elif is_dicom(path):
+        elif is_dicom(path) and not zipfile.is_zipfile(path):  # as a spreadsheet is
             raise InputError(
                 f"--input={home} has DICOM files in it that are in no folder; expected a"
                 " folder or a zip a study, or, if all are one study, --output=NAME.nii.gz"

@@ -1,7 +1,7 @@
 """One self-contained HTML page about many studies: failures first, then their figures."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scarseg_jax import files
@@ -31,12 +31,15 @@ class Row:
     unseen: bool | None = None
 
 
-def write_cohort_page(output: Path, rows: Sequence[Row]) -> None:
+def write_cohort_page(
+    output: Path, rows: Sequence[Row], made: Mapping[str, str]
+) -> None:
     """Writes the page.
 
     Args:
       output: The HTML file.
       rows: Of the studies.
+      made: What they were made with, in words, by name.
     """
     broken = [row for row in rows if row.problem is not None]
     measured = [row for row in rows if row.numbers is not None]
@@ -48,5 +51,6 @@ def write_cohort_page(output: Path, rows: Sequence[Row]) -> None:
         with_scar=sum(bool(r.numbers and r.numbers.slices_with_scar) for r in measured),
         seen=[row for row in measured if not row.unseen],
         density=DENSITY_G_PER_ML,
+        made=made,
     )
     files.write_text(output, page)
