@@ -23,16 +23,18 @@ No names of patients or files are written or logged without --keep_identifiers: 
 are numbered in the order of their names.
 """
 
+import dataclasses
 import functools
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 
-from scarseg_jax import cluster, cohort, prediction
+from scarseg_jax import cluster, cohort, experiment, files, prediction
 from scarseg_jax.errors import InputError
 from scarseg_jax.identifiers import kept_from_log
 from scarseg_jax.learn.bundle import CARD, LICENCES
@@ -42,8 +44,11 @@ from scarseg_jax.readers.contours import NAMES as CONTOURS
 from scarseg_jax.readers.dicom_files import is_dicom
 from scarseg_jax.readers.label_maps import TABLES
 from scarseg_jax.readers.patient import read_patient
-from scarseg_jax.readers.studies import studies, studies_of_source
+from scarseg_jax.readers.sources import Source
+from scarseg_jax.readers.studies import Unread, studies, studies_of_source
 from scarseg_jax.segment.model import IN_THE_BOX, Model, load_model
+from scarseg_jax.show import text
+from scarseg_jax.study import Study
 from scarseg_jax.terminal import exit_code, only_flags, parse, required_path, start_jax
 from scarseg_jax.writers.segmentation import check_ours
 
@@ -88,6 +93,12 @@ _TIME = flags.DEFINE_integer(
 )
 _SOURCE = flags.DEFINE_enum(
     "source", None, list(sources.READERS), "Of many: the layout that INPUT has."
+)
+_JUDGE = flags.DEFINE_bool(
+    "judge",
+    False,
+    "Of many with --source: judge the networks by what was drawn, as a run is judged;"
+    " OUTPUT gets report.html and results/, and no predictions.",
 )
 _SCHEDULER = flags.DEFINE_string(
     "scheduler",
@@ -143,7 +154,7 @@ def _predict_one(image: Path, output: Path) -> None:
     myocardium, contours = (
         Path(flag.value) if flag.value else None for flag in (_MYOCARDIUM, _CONTOURS)
     )
-    for flag in (_SOURCE, _SCHEDULER):
+    for flag in (_SOURCE, _SCHEDULER, _JUDGE):
         if flag.value:
             raise InputError(
                 f"--{flag.name}={flag.value} is for many studies; expected their folder"
@@ -199,7 +210,36 @@ def _predict_many(home: Path, output: Path) -> None:
     else:
         do = cohort.here(model, output, choices)
     keep = _KEEP_IDENTIFIERS.value
+    if _JUDGE.value:
+        _judge(model, many, output)
+        return
     cohort.predict_all(many, output, do, keep_identifiers=keep)
+
+
+def _judge(model: Model, many: Sequence[Unread], output: Path) -> None:
+    if not _SOURCE.value:
+        raise InputError(
+            "--judge: expected --source too, which says how the drawn scar is stored"
+        )
+    known = {one.name: one for one in many}
+    private = {one.name: one.paths for one in many}
+
+    def read(name: str) -> Study:
+        return dataclasses.replace(known[name].read(), patient=name, files=())
+
+    source = Source(tuple(known), read, lambda name: known[name].paths)
+    with (
+        files.claimed(output, "output"),
+        kept_from_log({} if _KEEP_IDENTIFIERS.value else private),
+    ):
+        found = experiment.evaluate_new(
+            *(output, model, source),
+            name=_SOURCE.value,
+            threshold=_THRESHOLD.value,
+            force=_FORCE.value,
+        )
+        page = experiment.report(output)
+    sys.stdout.write(f"{text.headline(found.summary)}\nreport: {page}\n")
 
 
 def _model() -> Model:

@@ -77,6 +77,8 @@ def as_nifti(patient, tmp_path_factory) -> Path:
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Calls predict with flags and networks that tell bright from dark."""
+    # It has flags of its own, which `flagsaver` would forget if they came later.
+    import array_record.python.array_record_data_source  # noqa: F401
     from test_pipeline import model_of
 
     from scarseg_jax import predict

@@ -19,10 +19,13 @@ from nibabel.nifti1 import Nifti1Extension
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from scarseg_jax import files, prediction
+from scarseg_jax import files, predict, prediction
 from scarseg_jax.errors import InputError
 from scarseg_jax.identifiers import withheld
+from scarseg_jax.judge import tables
+from scarseg_jax.readers import nifti
 from scarseg_jax.readers.studies import studies, studies_of_source
+from scarseg_jax.segment.pipeline import find_scar
 
 SURNAME = "Plantedson"
 PLANTED = (SURNAME, "Planted", IDENTITY, "4711", DATE, "1987-06-05", "870605", ROOT)
@@ -78,11 +81,11 @@ def home(patient, as_nifti, tmp_path) -> Path:
 @pytest.fixture
 def quick(monkeypatch):
     """Pages without pictures, which take longest to draw."""
-
-    def write_page(path, found, numbers):
-        files.write_text(path, f"{found.scar.sum()} {numbers.scar_mass_g}")
-
     monkeypatch.setattr(prediction, "write_patient_report", write_page)
+
+
+def write_page(path, found, numbers):
+    files.write_text(path, f"{found.scar.sum()} {numbers.scar_mass_g}")
 
 
 def told(folder: Path, name: str = "cohort.csv") -> list[dict[str, str]]:
@@ -101,6 +104,7 @@ def times(folder: Path) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for p in folder.rglob("study_*/*")}
 
 
+@pytest.mark.usefixtures("quick")
 def test_every_study_has_what_it_would_have_alone_and_broken_ones_are_told(
     home, tmp_path, command
 ):
@@ -149,7 +153,6 @@ def test_nothing_is_done_twice_and_a_killed_run_goes_on_to_the_same_bytes(
             raise KeyboardInterrupt
         return write_page(*args, **kwargs)
 
-    write_page = prediction.write_patient_report
     with monkeypatch.context() as patched:
         patched.setattr(prediction, "write_patient_report", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -254,9 +257,11 @@ def check_nobody(folder: Path, said: str) -> None:
                 assert planted.casefold().encode() not in text.lower(), (name, planted)
 
 
-def test_no_output_says_who_it_is(home, tmp_path, command):
+def test_no_output_says_who_it_is(home, tmp_path, command, monkeypatch):
     output = tmp_path / "out"
-    _, said = command(input=home, output=output)
+    with monkeypatch.context() as patched:  # the pages are looked at below
+        patched.setattr(prediction, "write_patient_report", write_page)
+        _, said = command(input=home, output=output)
     check_nobody(output, said)
     for n, path in enumerate(sorted(home.glob("[ac]_*"))):
         alone = tmp_path / f"alone{n}"
@@ -345,3 +350,42 @@ def test_a_folder_that_is_one_study_or_none_is_refused(
         code, said = command(**{"output": tmp_path / "out", **given})
         assert code == 2, said
         assert words in said.splitlines()[-1]
+
+
+def test_judged_on_new_patients_is_what_each_would_get(tmp_path, command, monkeypatch):
+    told = {"threshold": 0.0, "data": {"path": SURNAME, "leave_out": [SURNAME]}}
+    asked = predict.load_model("run")  # of `command`
+    run = dataclasses.replace(asked.run, settings=told)
+    model = dataclasses.replace(asked, run=run)
+    monkeypatch.setattr(predict, "load_model", lambda *_, **__: model)
+    home, output = tmp_path / "in", tmp_path / "out"
+    for n in (1, 2):
+        write_study(home, draw_study(f"{SURNAME}_{n}", seed=n + 7))
+    code, said = command(input=home, source="folder", judge=True, output=output)
+    assert code == 0, said
+    found = tables.read(output)
+    check_nobody(output, said)
+    assert "3 networks together" in (output / "report.html").read_text()
+    for n in (1, 2):
+        image = nifti.read_image(home / f"{SURNAME}_{n}_image.nii")
+        wanted = find_scar(model, image).scar.sum(axis=(1, 2)).tolist()
+        rows = [r for r in found.slices if r.patient == f"study_{n:03}"]
+        assert [r.native.predicted_px for r in rows] == wanted
+        assert sum(wanted)
+
+
+def test_what_cannot_be_judged_fairly_is_refused(tmp_path, command):
+    home = tmp_path / "in"
+    write_study(home, draw_study("whoever", seed=0))  # the run's patient a
+    asked = {"input": home, "source": "folder", "judge": True}
+    code, said = command(**asked, output=tmp_path / "out")
+    assert code == 2
+    assert "study_001: of the run that trained the networks" in said, said
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    code, said = command(**asked, output=tmp_path / "run")
+    assert code == 2
+    assert "holds a run; choose a folder of its own" in said
+    code, said = command(input=home, judge=True, output=tmp_path / "out")
+    assert code == 2
+    assert "expected --source too" in said
