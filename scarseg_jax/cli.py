@@ -8,7 +8,7 @@ from absl import app
 
 _COMMANDS = {
     "run": ("scarseg_jax.main", "prepare, train, evaluate and report"),
-    "predict": ("scarseg_jax.predict", "find scar in one image"),
+    "predict": ("scarseg_jax.predict", "find scar in one image or many"),
     "compare": ("scarseg_jax.compare", "compare finished runs"),
     "export": ("scarseg_jax.export", "make of a run a bundle that needs nothing else"),
 }

@@ -27,5 +27,14 @@ class Diverged(Exception):
     """
 
 
+class Unfinished(Exception):
+    """Raised when all is done and kept but for some studies; exit code 3."""
+
+    def __init__(self, what: str, each: Sequence[str]) -> None:
+        """Takes how many there are, and the line of each."""
+        super().__init__("\n".join([what, *each]))
+        self.lines = (what, *each)
+
+
 class Stopped(Exception):
     """Raised after a signal, once nothing can be lost; its argument is the signal."""

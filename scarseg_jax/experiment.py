@@ -435,6 +435,90 @@ def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
     return found
 
 
+def evaluate_new(
+    workdir: Path,
+    model: Model,
+    source: Source,
+    *,
+    name: str,
+    threshold: float | None,
+    force: bool,
+) -> Results:
+    """Judges networks together, as `predict` asks them, on patients new to all of them.
+
+    Args:
+      workdir: A folder of its own; it gets the data, the results and the report.
+      model: The networks.
+      source: The patients.
+      name: Of the source.
+      threshold: As in `pipeline.find_scar`.
+      force: Whether an implausible myocardium is taken.
+
+    Raises:
+      InputError: If the folder is a run's, or a patient cannot be used, is not
+        contoured, or is the run's.
+    """
+    if (workdir / SETTINGS).exists() or (workdir / "checkpoint").exists():
+        raise InputError(
+            f"{workdir} holds a run; choose a folder of its own for another judgement"
+        )
+    run = model.run
+    data = dataset.prepare(
+        *(workdir / "data", source),
+        protocol=run.protocol,
+        context=run.context,
+        force=force,
+    )
+    if without := [study.patient for study in data.studies if study.scar is None]:
+        raise InputError(
+            f"no scar was drawn of {', '.join(without)}; expected patients with contours"
+            " alone, as all that are given are judged"
+        )
+    if known := [
+        study.patient
+        for study in data.studies
+        if likeness.find_copy(study.image, run.fingerprints)
+    ]:
+        raise InputError(
+            f"{', '.join(known)}: of the run that trained the networks, which would be"
+            " judged by what they know; expected new patients alone"
+        )
+    decision = decide.mean([trained.decision for trained in model.members])
+    if threshold is not None:
+        decision = Decision(threshold)
+
+    def ask(images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        each = model.ask(images, np.repeat(wanted, len(model.members), axis=0))
+        return each.mean(axis=0, keepdims=True)
+
+    everyone = np.arange(len(data.slices.slice))
+    one = dataclasses.replace(model.members[0], member=Member(0, 0), decision=decision)
+    together = dataclasses.replace(model, members=(one,), ask=ask)
+    told = dataclasses.replace(  # without the names of the patients who trained them
+        run,
+        members=tuple(dataclasses.replace(m, test_patients=()) for m in model.members),
+        fingerprints={},
+        history=(),
+        settings={**run.settings, "data": {}},
+    )
+    _log.info("asking %d networks about new patients", len(model.members))
+    found = judge(
+        Truth(data.slices, data.studies, data.readers),
+        _answers(data, together, [everyone], (0,)),
+        About(
+            name=f"Protocol {run.protocol}{', context' * run.context}, new patients",
+            protocol=run.protocol,
+            source=name,
+            selection=run.selection,
+            decided_on="none" if threshold is not None else _decided_on(run),
+            decisions=(decision,),
+            run=told,
+        ),
+    )
+    tables.write(workdir / "results", found)
+    return found
+
+
 def _decided_on(record: RunRecord) -> str:
     if record.settings["threshold"]:
         return "none"

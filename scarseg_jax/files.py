@@ -100,6 +100,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sha256_of_all(paths: Iterable[Path]) -> str:
+    """Returns the SHA-256 of files' own, in their order.
+
+    Of a folder all counts that is in it and not hidden; names only put it in order.
+    """
+    sums = []
+    for path in paths:
+        inside = visible(path.rglob("*")) if path.is_dir() else [path]
+        sums += [sha256(file) for file in inside if not file.is_dir()]
+    return hashlib.sha256(" ".join(sums).encode()).hexdigest()
+
+
 def write_sums(directory: Path) -> None:
     """Keeps the SHA-256 of every file of a folder in it, for `changed`."""
     sums = {
@@ -142,8 +154,12 @@ def disk_trouble(error: Exception) -> str | None:
 
 
 @contextlib.contextmanager
-def claimed(workdir: Path) -> Iterator[None]:
+def claimed(workdir: Path, flag: str = "workdir") -> Iterator[None]:
     """Holds a folder, made if absent, for this process alone.
+
+    Args:
+      workdir: The folder.
+      flag: That named it, for messages.
 
     Raises:
       InputError: If it cannot be written to or another process holds it.
@@ -155,7 +171,7 @@ def claimed(workdir: Path) -> Iterator[None]:
         if error.errno in _DISK:
             raise
         raise InputError(
-            f"--workdir={workdir}: cannot write there ({error.strerror}); choose"
+            f"--{flag}={workdir}: cannot write there ({error.strerror}); choose"
             " another folder"
         ) from error
     with lock:
@@ -163,7 +179,7 @@ def claimed(workdir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"--workdir={workdir}: another run is at work in it; wait for it or"
+                f"--{flag}={workdir}: another run is at work in it; wait for it or"
                 " choose another folder"
             ) from None
         except OSError as error:  # as on some network file systems

@@ -1,10 +1,11 @@
-r"""Finds scar in one image, with the networks in the box or those of a finished run.
+r"""Finds scar in one image or many, with the networks in the box or of a finished run.
 
 python -m scarseg_jax.predict --input=IMAGE.nii.gz --output=SCAR.nii.gz
 python -m scarseg_jax.predict --checkpoint=runs/protocol2 --input=IMAGE.nii.gz \
     --myocardium=MASK.nii.gz --output=SCAR.nii.gz
 python -m scarseg_jax.predict --checkpoint=runs/protocol2 --input=FOLDER \
     --contours=WORKSPACE.cvi42wsx --output=SCAR.nii.gz
+python -m scarseg_jax.predict --input=FOLDER_OF_STUDIES --output=FOLDER
 
 INPUT may be DICOM: a folder, a zip or a file; --series chooses where several could be it.
 Protocol 2 needs the myocardium; 1 and 3, as the networks in the box, do not, but with it
@@ -12,33 +13,44 @@ call no scar outside. Protocol 3 finds it: SCAR_tissues.nii.gz has the labels.
 The mask has the input's own grid and affine; SCAR.html is a page to read and print, and
 SCAR.json has the measures and what made them. Of a patient of the run, only networks that
 had not seen it are asked.
+
+Of many, every folder or zip of DICOM and every NIfTI file in INPUT is a study, or with
+--source all patients of a layout, with what was drawn on them. Each gets a folder with
+these files; cohort.csv and index.html are about all. Run again it goes on. Studies that
+cannot be used are listed at the end, and the exit code is 3.
+
+No names of patients or files are written or logged without --keep_identifiers: studies
+are numbered in the order of their names.
 """
 
+import dataclasses
+import functools
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags
 
+from scarseg_jax import cluster, cohort, experiment, files, prediction
 from scarseg_jax.errors import InputError
+from scarseg_jax.identifiers import kept_from_log
 from scarseg_jax.learn.bundle import CARD, LICENCES
+from scarseg_jax.prediction import Choices
 from scarseg_jax.readers import sources
 from scarseg_jax.readers.contours import NAMES as CONTOURS
 from scarseg_jax.readers.dicom_files import is_dicom
 from scarseg_jax.readers.label_maps import TABLES
 from scarseg_jax.readers.patient import read_patient
-from scarseg_jax.segment.model import IN_THE_BOX, load_model
-from scarseg_jax.segment.pipeline import find_scar
-from scarseg_jax.show.patient_report import write_patient_report
+from scarseg_jax.readers.sources import Source
+from scarseg_jax.readers.studies import Unread, studies, studies_of_source
+from scarseg_jax.segment.model import IN_THE_BOX, Model, load_model
+from scarseg_jax.show import text
+from scarseg_jax.study import Study
 from scarseg_jax.terminal import exit_code, only_flags, parse, required_path, start_jax
-from scarseg_jax.writers.nifti import check_grid
-from scarseg_jax.writers.segmentation import (
-    check_ours,
-    numbers_of,
-    page_path,
-    write_segmentation,
-)
+from scarseg_jax.writers.segmentation import check_ours
 
 _log = logging.getLogger("scarseg_jax.predict")  # as a command its name is __main__
 _ENDINGS = (".nii", ".nii.gz")
@@ -49,7 +61,9 @@ _CHECKPOINT = flags.DEFINE_string(
     " networks in the box.",
 )
 _INPUT = flags.DEFINE_string(
-    "input", None, "The LGE stack, .nii[.gz], or DICOM: folder, zip, file."
+    "input",
+    None,
+    "The LGE stack, .nii[.gz], or DICOM: folder, zip, file; or a folder of many.",
 )
 _MYOCARDIUM = flags.DEFINE_string(
     "myocardium", None, "Its myocardium; Protocol 2 needs it."
@@ -77,7 +91,30 @@ _SERIES = flags.DEFINE_list(
 _TIME = flags.DEFINE_integer(
     "time", 0, "Of several DICOM images at a place, which in time: 1, 2 ..., or -1."
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Where the scar mask goes.")
+_SOURCE = flags.DEFINE_enum(
+    "source", None, list(sources.READERS), "Of many: the layout that INPUT has."
+)
+_JUDGE = flags.DEFINE_bool(
+    "judge",
+    False,
+    "Of many with --source: judge the networks by what was drawn, as a run is judged;"
+    " OUTPUT gets report.html and results/, and no predictions.",
+)
+_SCHEDULER = flags.DEFINE_string(
+    "scheduler",
+    None,
+    "Of many: address of a Dask scheduler whose workers do them; needs"
+    " scarseg_jax[cluster], and one disk for all.",
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Where the scar mask goes, .nii[.gz]; of many, a folder."
+)
+_KEEP_IDENTIFIERS = flags.DEFINE_bool(
+    "keep_identifiers",
+    False,
+    "Write names of input files, and of the run's patients, into JSON and log; of many,"
+    " identifiers.csv says which study is which file.",
+)
 _FOLDS = flags.DEFINE_list("folds", [], "Networks of these folds only; empty: all.")
 _SEEDS = flags.DEFINE_list("seeds", [], "Networks of these seeds only; empty: all.")
 _THRESHOLD = flags.DEFINE_float(
@@ -100,20 +137,112 @@ _SLICE_AXIS = flags.DEFINE_integer(
 
 
 def main(argv: list[str]) -> int:
-    """Predicts one image; returns the exit code."""
+    """Predicts one image or many; returns the exit code."""
     return exit_code(lambda: _predict(argv))
 
 
 def _predict(argv: list[str]) -> None:
     only_flags(argv)
     image, output = map(required_path, (_INPUT, _OUTPUT))
+    if image.is_dir() and not output.name.endswith(_ENDINGS):
+        _predict_many(image, output)
+    else:
+        _predict_one(image, output)
+
+
+def _predict_one(image: Path, output: Path) -> None:
     myocardium, contours = (
         Path(flag.value) if flag.value else None for flag in (_MYOCARDIUM, _CONTOURS)
     )
+    for flag in (_SOURCE, _SCHEDULER, _JUDGE):
+        if flag.value:
+            raise InputError(
+                f"--{flag.name}={flag.value} is for many studies; expected their folder"
+                " as --input, and a folder as --output"
+            )
     if not is_dicom(image):
         _check_file(_INPUT, image)
     _check_file(_MYOCARDIUM, myocardium)
-    _check_output(output, image, myocardium, contours)
+    given = {"--input": image, "--myocardium": myocardium, "--contours": contours}
+    inputs = {flag: path for flag, path in given.items() if path}
+    _check_output(output, *inputs.values())
+    private = {flag: [path] for flag, path in inputs.items()}
+    with kept_from_log({} if _KEEP_IDENTIFIERS.value else private):
+        model, choices = _model(), _choices()
+        study = _reading(model)(
+            image,
+            myocardium=myocardium,
+            contours=contours,
+            labels=_LABELS.value,
+            contour_names=_pairs(_CONTOUR_NAMES),
+            centre_px=_CONTOUR_CENTRE_PX.value,
+        )
+        origin = prediction.made_from(model, inputs.values(), choices)
+        said = prediction.predict(model, study, output, choices=choices, origin=origin)
+    sys.stdout.write(f"{output}: {said}\n")
+
+
+def _predict_many(home: Path, output: Path) -> None:
+    for flag in (_MYOCARDIUM, _CONTOURS, _LABELS):
+        if flag.value:
+            raise InputError(
+                f"--{flag.name}={flag.value} is of one image, and --output={output} asks"
+                " for many; expected --source, which reads images with their contours"
+            )
+    if _SOURCE.value and _SPACING.value:
+        raise InputError(
+            f"--spacing={_SPACING.value}: --source={_SOURCE.value} says where it stands;"
+            " leave one of them out"
+        )
+    _check_folder(output, home)
+    home = home.absolute()  # workers may be elsewhere
+    model, choices = _model(), _choices()
+    if _SOURCE.value:
+        many = studies_of_source(_SOURCE.value, home, slice_axis=_SLICE_AXIS.value)
+    else:
+        many = studies(home, _reading(model))
+    if _SCHEDULER.value:
+        do = cluster.elsewhere(
+            *(_SCHEDULER.value, model, output, choices),
+            folds=_numbers(_FOLDS),
+            seeds=_numbers(_SEEDS),
+        )
+    else:
+        do = cohort.here(model, output, choices)
+    keep = _KEEP_IDENTIFIERS.value
+    if _JUDGE.value:
+        _judge(model, many, output)
+        return
+    cohort.predict_all(many, output, do, keep_identifiers=keep)
+
+
+def _judge(model: Model, many: Sequence[Unread], output: Path) -> None:
+    if not _SOURCE.value:
+        raise InputError(
+            "--judge: expected --source too, which says how the drawn scar is stored"
+        )
+    known = {one.name: one for one in many}
+    private = {one.name: one.paths for one in many}
+
+    def read(name: str) -> Study:
+        return dataclasses.replace(known[name].read(), patient=name, files=())
+
+    source = Source(tuple(known), read, lambda name: known[name].paths)
+    with (
+        files.claimed(output, "output"),
+        kept_from_log({} if _KEEP_IDENTIFIERS.value else private),
+    ):
+        found = experiment.evaluate_new(
+            *(output, model, source),
+            name=_SOURCE.value,
+            threshold=_THRESHOLD.value,
+            force=_FORCE.value,
+        )
+        page = experiment.report(output)
+    sys.stdout.write(f"{text.headline(found.summary)}\nreport: {page}\n")
+
+
+def _model() -> Model:
     start_jax()
     model = load_model(
         _CHECKPOINT.value or IN_THE_BOX,
@@ -123,33 +252,31 @@ def _predict(argv: list[str]) -> None:
     if not _CHECKPOINT.value:
         licence = LICENCES[model.run.source]
         _log.info("the networks in the box (%s/%s): %s", model.path, CARD, licence)
-    study = read_patient(
-        image,
-        myocardium=myocardium,
-        contours=contours,
-        labels=_LABELS.value,
-        contour_names=_pairs(_CONTOUR_NAMES),
-        centre_px=_CONTOUR_CENTRE_PX.value,
+    return model
+
+
+def _reading(model: Model) -> functools.partial:
+    """Returns what reads an image as the flags say."""
+    return functools.partial(
+        read_patient,
         series=_SERIES.value,
         time=_TIME.value,
         spacing_from=_SPACING.value or sources.spacing_from(model.run.source),
         slice_axis=_SLICE_AXIS.value,
     )
-    check_grid(output, study.geometry, study.image.shape)
-    found = find_scar(model, study, threshold=_THRESHOLD.value, force=_FORCE.value)
-    numbers = numbers_of(found)
-    report = write_segmentation(found, output, numbers)
-    write_patient_report(page_path(output), found, numbers)
-    share, asked = "", len(report["members"])
-    if numbers.scar_of_lv_percent is not None:
-        share = (
-            f", {numbers.scar_of_lv_percent:.1f} % of the {numbers.lv_mass_g:.0f} g of"
-            f" myocardium {report['myocardium']}"
-        )
-    sys.stdout.write(
-        f"{output}: scar in {report['slices_with_scar']} of {report['slices']}"
-        f" slices, {report['scar_volume_ml']:.1f} ml or {numbers.scar_mass_g:.1f} g"
-        f"{share}, by {asked} network{'s' * (asked > 1)}\n"
+
+
+def _choices() -> Choices:
+    flags_that_decide = (
+        *(_FOLDS, _SEEDS, _SOURCE, _SERIES, _TIME, _SPACING, _SLICE_AXIS),
+        *(_LABELS, _CONTOUR_NAMES, _CONTOUR_CENTRE_PX),
+    )
+    others: dict[str, Any] = {flag.name: flag.value for flag in flags_that_decide}
+    return Choices(
+        threshold=_THRESHOLD.value,
+        force=_FORCE.value,
+        keep_identifiers=_KEEP_IDENTIFIERS.value,
+        others=others,
     )
 
 
@@ -159,31 +286,45 @@ def _check_file(flag: flags.FlagHolder, path: Path | None) -> None:
     images = sorted(f.name for f in path.iterdir() if f.name.endswith(_ENDINGS))
     there = f"{len(images)} of .nii or .nii.gz in it"
     if images:
-        there += f", such as {images[0]}: name one"
+        there += f", such as {images[0]}: name one, or for all a folder as --output"
     raise InputError(
         f"--{flag.name}={path} is a folder, with {there}; expected one file"
     )
 
 
-def _check_output(output: Path, *inputs: Path | None) -> None:
+def _check_output(output: Path, *inputs: Path) -> None:
     """Checks before all computing that the mask can be written and replaces no input."""
     if not output.name.endswith(_ENDINGS):
         raise InputError(
-            f"--output={output}: expected a name ending in .nii.gz or .nii"
+            f"--output={output}: expected a name ending in .nii.gz or .nii, since"
+            f" --input={inputs[0]} is no folder of studies"
         )
     if not os.access(output.parent, os.W_OK):
         raise InputError(
             f"--output={output}: {output.parent} cannot be written to; choose a folder"
             " that exists and that you may write to"
         )
-    if output.resolve() in [path.resolve() for path in inputs if path]:
+    if output.resolve() in [path.resolve() for path in inputs]:
         raise InputError(f"--output={output} is an input too; choose another name")
-    for folder in (path.resolve() for path in inputs if path and path.is_dir()):
+    _check_apart(output, *inputs)
+    check_ours(output)
+
+
+def _check_folder(output: Path, home: Path) -> None:
+    """Checks before all computing that a folder can be made and is not the input's."""
+    if output.resolve() == home.resolve():
+        raise InputError(f"--output={output} is the input too; choose another folder")
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output={output} is a file; expected a folder")
+    _check_apart(output, home)
+
+
+def _check_apart(output: Path, *inputs: Path) -> None:
+    for folder in (path.resolve() for path in inputs if path.is_dir()):
         if folder in output.resolve().parents:
             raise InputError(
                 f"--output={output} is in the folder of an input; choose another folder"
             )
-    check_ours(output)
 
 
 def _pairs(flag: flags.FlagHolder) -> dict[str, str]:

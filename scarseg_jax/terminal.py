@@ -15,7 +15,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from scarseg_jax import files, signals
-from scarseg_jax.errors import Diverged, InputError, InputErrors, Stopped
+from scarseg_jax.errors import Diverged, InputError, InputErrors, Stopped, Unfinished
 from scarseg_jax.learn import ensemble
 
 _log = logging.getLogger(__name__)
@@ -25,8 +25,9 @@ _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48: colours and the li
 def exit_code(job: Callable[[], None]) -> int:
     """Does a command's job; returns its exit code, after a line on what went wrong.
 
-    2: something given cannot be used; 3: the disk is full or fails; 4: training
-    diverged; 128 and more: a signal.
+    2: something given cannot be used; 3: not all could be done, as the disk is full or
+    fails or some studies of a cohort cannot be used, and what was finished is kept; 4:
+    training diverged; 128 and more: a signal.
     """
     log_to_terminal()
     try:
@@ -40,6 +41,8 @@ def exit_code(job: Callable[[], None]) -> int:
         return fail(error)
     except Diverged as error:
         return fail(error, code=4)
+    except Unfinished as error:
+        return fail(error, code=3)
     except Exception as error:
         if (trouble := files.disk_trouble(error)) is None:
             raise
@@ -88,7 +91,8 @@ def _remind(handler: logging.Handler, remind_s: float) -> None:
 
 def fail(error: Exception | str, code: int = 2) -> int:
     """Writes a line about the error to the terminal, or one for each; returns the code."""
-    lines = error.lines if isinstance(error, InputErrors) else (str(error),)
+    several = isinstance(error, InputErrors | Unfinished)
+    lines = error.lines if several else (str(error),)
     plain = [" ".join(_ESCAPES.sub("", line).split()) for line in lines]
     sys.stderr.write("error: " + "\n  ".join(plain) + "\n")
     return code

@@ -403,7 +403,7 @@ def test_what_is_judged_is_what_a_user_gets(workdir, tmp_path):
         _, all_asked = predict(workdir, image, tmp_path / f"{name}_all.nii")
         assert all_asked["members"] == report["members"]
         assert all_asked["members_left_out"] == [{"fold": 1 - row.fold, "seed": 0}]
-        assert all_asked["patient_of_the_run"] == name
+        assert all_asked["of_the_run"] is True
 
 
 def test_a_second_study_of_another_shape_is_neither_traced_nor_compiled(

@@ -8,7 +8,7 @@ import pytest
 import scarseg_jax
 
 HOME = Path(scarseg_jax.__file__).parent
-VOCABULARY = {"errors", "study", "run", "files", "records", "signals"}
+VOCABULARY = {"errors", "study", "run", "files", "records", "signals", "identifiers"}
 # Each may import those of the lines above, and its own folder.
 ORDER = (
     VOCABULARY,
@@ -17,8 +17,9 @@ ORDER = (
     {"prepare", "show"},
     {"learn"},
     {"segment"},
-    {"settings"},
-    {"experiment", "terminal"},
+    {"settings", "prediction"},
+    {"experiment", "terminal", "cohort"},
+    {"cluster"},
     {"main", "predict", "compare", "export", "cli"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

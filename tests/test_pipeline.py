@@ -73,13 +73,18 @@ def test_a_patient_of_the_run_is_answered_for_by_networks_that_never_saw_it(capl
             assert sorted([fold, *folds_of(found.left_out)]) == [0, 1, 2]
             assert found.probability.max() == pytest.approx(SAID[fold])
             assert found.decision.threshold == pytest.approx(SAID[fold] - 0.1)
-            told = json.loads(json.dumps(describe(found)))
+            told = json.loads(json.dumps(describe(found, keep_identifiers=True)))
             assert told["unseen_members_only"] is True
+            assert told["of_the_run"] is True
             assert told["patient_of_the_run"] == name
+            assert told["members"][0]["test_patients"] == [name]
+            neutral = json.dumps(describe(found))
+            assert "patient_of_the_run" not in neutral
+            assert "test_patients" not in neutral
             assert [m["fold"] for m in told["members_left_out"]] == [
                 f for f in range(3) if f != fold
             ]
-        assert f"the run's patient {name} " in caplog.text
+        assert "that of a patient of the run (correlation" in caplog.text
         assert "only the 1 of 3 networks that had not seen it are asked" in caplog.text
     assert all(record.levelno == logging.INFO for record in caplog.records)
 
@@ -90,7 +95,7 @@ def test_a_new_patient_is_answered_for_by_all(caplog):
     assert found.probability.max() == pytest.approx(np.mean(SAID))
     told = describe(found)
     assert told["unseen_members_only"] is True
-    assert told["patient_of_the_run"] is None
+    assert told["of_the_run"] is False
     assert told["members_left_out"] == []
     assert not caplog.text
 
@@ -111,7 +116,7 @@ def test_that_all_have_seen_the_patient_is_said_aloud(options, caplog):
     assert f"all {len(model.members)} networks" in record.message
     told = describe(found)
     assert told["unseen_members_only"] is False
-    assert told["patient_of_the_run"] == "a"
+    assert told["of_the_run"] is True
     assert told["members_left_out"] == []
 
 

@@ -8,7 +8,7 @@ import pytest
 from absl import logging as absl_logging
 
 from scarseg_jax import terminal
-from scarseg_jax.errors import Diverged, InputError, InputErrors, Stopped
+from scarseg_jax.errors import Diverged, InputError, InputErrors, Stopped, Unfinished
 
 
 @pytest.fixture
@@ -31,6 +31,11 @@ def failing(error):
         (InputErrors("2 of 3:", ["a:\n1", "b"]), 2, "error: 2 of 3:\n  a: 1\n  b\n"),
         (InputError("\x1b[1;31mred\x1b[0m"), 2, "error: red\n"),
         (Diverged("fold 1"), 4, "error: fold 1\n"),
+        (
+            Unfinished("1 of 3:", ["study_002: a"]),
+            3,
+            "error: 1 of 3:\n  study_002: a\n",
+        ),
         (
             OSError(errno.ENOSPC, "No space", "/a/b"),
             3,

@@ -157,7 +157,7 @@ def to_csv(each: Sequence[Numbers]) -> str:
 
     Columns of zones begin with `zones_`, of segments with `segment_01_` to 17.
     """
-    lines = [_columns(one) for one in each]
+    lines = [columns(one) for one in each]
     stream = io.StringIO()
     writer = csv.DictWriter(
         stream, list(lines[0]) if lines else [], lineterminator="\n"
@@ -167,8 +167,8 @@ def to_csv(each: Sequence[Numbers]) -> str:
     return stream.getvalue()
 
 
-def _columns(numbers: Numbers) -> dict[str, Any]:
-    """Returns the values of a line, of the same columns whatever is known."""
+def columns(numbers: Numbers) -> dict[str, Any]:
+    """Returns the values of a line of `to_csv`, of the same columns whatever is known."""
     flat: dict[str, Any] = {}
     for field in dataclasses.fields(Numbers):
         value = getattr(numbers, field.name)

@@ -8,6 +8,7 @@ import collections
 import contextlib
 import io
 import logging
+import re
 import struct
 import warnings
 import zipfile
@@ -47,6 +48,15 @@ _WANTED = (
     *("InversionTime", "ScanningSequence", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
+# Whom it is of and who made it: read to be struck out of what users wrote, not kept.
+_NAMES = (
+    *("PatientName", "PatientID", "OtherPatientNames", "OtherPatientIDs"),
+    *("PatientBirthName", "PatientMotherBirthName", "AccessionNumber", "StudyID"),
+    *("ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName"),
+)
+SHOWN = "ShownDescription"  # the series' without these names, for messages
+_STRUCK = "#"
+_LEAST = 2  # letters of a name that is struck out
 # How many values each has; what has others is taken as not said.
 _LENGTHS = {
     "PixelSpacing": 2,
@@ -212,7 +222,7 @@ def _images(item: Item) -> list[Image] | str:
                 return "deflated"
             stream.seek(0)
             header = pydicom.dcmread(
-                stream, stop_before_pixels=True, specific_tags=list(_WANTED)
+                stream, stop_before_pixels=True, specific_tags=[*_WANTED, *_NAMES]
             )
             return _frames(item, header)
     except _DAMAGE:
@@ -226,7 +236,7 @@ def _frames(item: Item, header: pydicom.Dataset) -> list[Image] | str:
         return f"of more than {_LARGEST_SIDE} pixels"
     if header.get("SamplesPerPixel", 1) != 1:
         return "in colour"
-    own = _flat(header)
+    own = _unnamed(_flat(header))
     groups = header.get("PerFrameFunctionalGroupsSequence") or []
     count = int(header.get("NumberOfFrames") or 1)
     if count == 1 and not groups:
@@ -239,6 +249,20 @@ def _frames(item: Item, header: pydicom.Dataset) -> list[Image] | str:
         Image(item, frame if count > 1 else None, own | _flat(group))
         for frame, group in enumerate(groups)
     ]
+
+
+def _unnamed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields without names, and a description to show without them."""
+    said = [str(fields[name]) for name in _NAMES if name in fields]
+    words = {word for text in said for word in re.split(r"[\W_]+", text)}
+    names = sorted(filter(lambda w: len(w) >= _LEAST, words), key=len, reverse=True)
+    text = str(fields.get("SeriesDescription", ""))
+    if names:
+        either = "|".join(map(re.escape, names))
+        alone = rf"(?<![^\W_])({either})(?![^\W_])"
+        text = re.sub(alone, _STRUCK, text, flags=re.IGNORECASE)
+    kept = {key: value for key, value in fields.items() if key not in _NAMES}
+    return {**kept, SHOWN: text}
 
 
 def _flat(dataset: pydicom.Dataset) -> dict[str, Any]:

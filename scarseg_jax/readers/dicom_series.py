@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.readers.dicom_files import Image
+from scarseg_jax.readers.dicom_files import SHOWN, Image
 
 _log = logging.getLogger(__name__)
 _SAME_PLACE_MM = 0.1  # along the normal: breath-holds that are repeated copy the place
@@ -70,8 +70,8 @@ class Series:
 
     @property
     def description(self) -> str:
-        """As the scanner's users wrote it, without what no terminal shows."""
-        text = str(self.images[0].fields.get("SeriesDescription", ""))
+        """As the scanner's users wrote it, without names and what no terminal shows."""
+        text = str(self.images[0].fields.get(SHOWN, ""))
         text = "".join(c if c.isprintable() else " " for c in text)
         return re.sub(r"\d{6,}", "#", text)[:_LONGEST_TEXT]  # no dates, no numbers
 

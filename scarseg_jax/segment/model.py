@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from scarseg_jax import files
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import bundle, checkpoint, ensemble, targets
 from scarseg_jax.learn.networks import network
@@ -26,12 +27,14 @@ class Model:
       run: What it says of itself.
       members: The networks, some or all of the run's.
       ask: From `ensemble.make_predictor`.
+      sha256: Of the checkpoint; empty where the networks are from no file.
     """
 
     path: Path
     run: RunRecord
     members: tuple[TrainedMember, ...]
     ask: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    sha256: str = ""
 
 
 def load_model(
@@ -74,7 +77,8 @@ def load_model(
     ]
     variables = jax.tree.map(lambda leaf: leaf[np.array(chosen)], variables)
     members = tuple(run.members[i] for i in chosen)
-    return Model(path, run, members, _predictor(run, variables))
+    ask = _predictor(run, variables)
+    return Model(path, run, members, ask, files.sha256(path / files.SUMS))
 
 
 def _predictor(run: RunRecord, variables: dict) -> Callable:

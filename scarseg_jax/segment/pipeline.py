@@ -134,9 +134,8 @@ def _asked(model: Model, study: Study) -> tuple[str | None, list[int]]:
         return None, everyone
     patient, alike = copy
     unseen = [i for i in everyone if not model.run.saw(model.members[i], patient)]
-    whose = (
-        f"the image is that of the run's patient {patient} (correlation {alike:.3f})"
-    )
+    # Not whose it is: the log may be shown to anybody.
+    whose = f"the image is that of a patient of the run (correlation {alike:.3f})"
     if not unseen:
         _log.warning(
             "%s, and all %d networks were trained or chosen with it: the answer says"

@@ -88,7 +88,7 @@ def write_report(
     record = dataclasses.asdict(about.run) if about.run else {}
     page = template("run_report.html.jinja").render(
         style=part("run_report.css"),
-        script=part("run_report.js"),
+        script=part("sortable.js") + part("run_report.js"),
         summary=summary,
         about=about,
         run=about.run,

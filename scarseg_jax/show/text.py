@@ -12,7 +12,8 @@ def headline(summary: Summary) -> str:
     """Returns a summary as a few lines."""
     unit = "slices" if len(summary.seeds) == 1 else "slices x seeds"
     tested = f"{summary.slices} slices ({summary.scar_slices} with scar)"
-    networks = f"{summary.folds} folds, seeds {[*summary.seeds]}"
+    folds = f"{summary.folds} fold{'s' * (summary.folds != 1)}"
+    networks = f"{folds}, seeds {[*summary.seeds]}"
     lines = [
         f"{summary.about.name}: {summary.patients} patients, {tested}, {networks}",
         f"        median       IQR     n {unit} on the images' own grids (64 x 64 crop)",

@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +20,12 @@ _MAKER = {"made_by": "scarseg_jax"}  # by which what is ours is known again
 
 
 def write_segmentation(
-    found: Segmentation, path: Path | str, numbers: Numbers | None = None
+    found: Segmentation,
+    path: Path | str,
+    numbers: Numbers | None = None,
+    *,
+    made_from: Mapping[str, Any] | None = None,
+    keep_identifiers: bool = False,
 ) -> dict:
     """Writes the scar mask, and what it was made with under the same name in .json.
 
@@ -30,6 +37,8 @@ def write_segmentation(
       found: From `find_scar`.
       path: Of the mask, named .nii.gz or .nii.
       numbers: From `numbers_of`, where they are there already.
+      made_from: What the JSON shall say besides, of what was given.
+      keep_identifiers: As in `describe`.
 
     Returns:
       What the JSON holds.
@@ -39,7 +48,10 @@ def write_segmentation(
     """
     path = Path(path)
     check_ours(path)
-    report = {**_MAKER, "mask": path.name, **describe(found, numbers)}
+    said = describe(found, numbers, keep_identifiers=keep_identifiers)
+    report = {**_MAKER, "mask": path.name, **said}
+    if made_from is not None:
+        report["made_from"] = dict(made_from)
     with files.replaced(json_path(path)) as partial:
         partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
         files.sync(partial)  # while the mask can still be left out
@@ -115,12 +127,33 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
-def describe(found: Segmentation, numbers: Numbers | None = None) -> dict:
-    """Returns the figures of a segmentation and what made it, as JSON can hold it."""
+def describe(
+    found: Segmentation,
+    numbers: Numbers | None = None,
+    *,
+    keep_identifiers: bool = False,
+) -> dict:
+    """Returns the figures of a segmentation and what made it, as JSON can hold it.
+
+    Args:
+      found: From `find_scar`.
+      numbers: From `numbers_of`, where they are there already.
+      keep_identifiers: Whether it tells the study's files, and of the run's patients
+        whose image it is and whom the networks held out: all of them may be names.
+    """
     run, restricted = found.run, found.study.myocardium is not None
     figures = dataclasses.asdict(numbers or numbers_of(found))
-    return {
+    members = [dataclasses.asdict(member) for member in found.members]
+    private: dict[str, Any] = {
         "files": [str(file) for file in found.study.files],
+        "patient_of_the_run": found.patient,
+    }
+    if not keep_identifiers:
+        private = {}
+        for member in members:
+            del member["test_patients"]
+    return {
+        **private,
         "protocol": run.protocol,
         "context": run.context,
         "neighbours": run.neighbours,
@@ -128,8 +161,8 @@ def describe(found: Segmentation, numbers: Numbers | None = None) -> dict:
         "variant": run.variant,
         "selection": run.selection,
         "symmetries": run.symmetries,
-        "members": [dataclasses.asdict(member) for member in found.members],
-        "patient_of_the_run": found.patient,
+        "members": members,
+        "of_the_run": found.patient is not None,
         "unseen_members_only": found.unseen,
         "members_left_out": [dataclasses.asdict(t.member) for t in found.left_out],
         "restricted_to_myocardium": restricted,

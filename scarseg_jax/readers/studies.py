@@ -1,0 +1,131 @@
+"""A folder of studies: what is one of them, what it is called, and how it is read.
+
+Names of files and folders are patients' more often than not. So a study is known by a
+number, its place in the order of these names.
+"""
+
+import collections
+import dataclasses
+import functools
+import logging
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.files import visible
+from scarseg_jax.readers.dicom_files import is_dicom
+from scarseg_jax.readers.orientation import FIND
+from scarseg_jax.readers.sources import READERS
+from scarseg_jax.study import Study
+
+_log = logging.getLogger(__name__)
+_NIFTI = (".nii", ".nii.gz")
+_DIGITS = 3  # of a number at least
+Read = Callable[[Path], Study]
+
+
+@dataclasses.dataclass(frozen=True)
+class Unread:
+    """A study that is there and not read yet.
+
+    Attributes:
+      name: What it is called in all that is written and said: nobody's name.
+      paths: The files, or the folder, that decide what is read.
+      read: Returns it; raises an InputError if it cannot be used.
+    """
+
+    name: str
+    paths: tuple[Path, ...] = dataclasses.field(repr=False)  # for others' logs, too
+    read: Callable[[], Study] = dataclasses.field(repr=False)
+
+
+def studies(home: Path, read: Read) -> tuple[Unread, ...]:
+    """Returns a folder's studies: its folders, zips and NIfTI files, in order of name.
+
+    A folder holds DICOM, or one NIfTI file; other files are counted in the log.
+
+    Args:
+      home: The folder.
+      read: Reads DICOM (a folder or a zip) or a NIfTI file.
+
+    Raises:
+      InputError: If there is none, or the folder is a study itself.
+    """
+    found: list[Path] = []
+    others: collections.Counter[str] = collections.Counter()
+    for path in visible(home.iterdir()):
+        if path.is_dir() or path.name.casefold().endswith((*_NIFTI, ".zip")):
+            found.append(path)
+        elif is_dicom(path) and not zipfile.is_zipfile(path):  # as a spreadsheet is
+            raise InputError(
+                f"--input={home} has DICOM files in it that are in no folder; expected a"
+                " folder or a zip a study, or, if all are one study, --output=NAME.nii.gz"
+            )
+        else:
+            others[path.suffix or "without an ending"] += 1
+    if others:
+        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        _log.warning("files that are no study and not read: %s", listed)
+    if not found:
+        raise InputError(
+            f"--input={home}: no study in it; expected folders or zips of DICOM, or .nii"
+            " or .nii.gz files"
+        )
+    whole = [_whole(path) for path in found]
+    return tuple(
+        Unread(name, (path,), functools.partial(_read, path, read))
+        for name, path in zip(_names(len(whole)), whole, strict=True)
+    )
+
+
+def studies_of_source(
+    source: str, home: Path, *, slice_axis: int = FIND
+) -> tuple[Unread, ...]:
+    """Returns the studies of a data source's layout, with what was drawn on them.
+
+    Args:
+      source: One of `sources.READERS`.
+      home: Its folder.
+      slice_axis: As in `nifti.read_volume`.
+
+    Raises:
+      InputError: If there is none.
+    """
+    reader = READERS[source]
+    patients = reader.list_patients(home)
+    return tuple(
+        Unread(
+            name,
+            tuple(reader.list_files(home, patient)),
+            functools.partial(reader.read_study, home, patient, slice_axis=slice_axis),
+        )
+        for name, patient in zip(_names(len(patients)), patients, strict=True)
+    )
+
+
+def _names(count: int) -> Sequence[str]:
+    digits = max(_DIGITS, len(str(count)))
+    return [f"study_{number:0{digits}}" for number in range(1, count + 1)]
+
+
+def _whole(path: Path) -> Path:
+    """Returns what is read: of a folder without DICOM its only NIfTI file."""
+    if path.is_dir() and not is_dicom(path):
+        inside = _nifti(path)
+        return inside[0] if len(inside) == 1 else path
+    return path
+
+
+def _read(path: Path, read: Read) -> Study:
+    if path.is_dir() and not is_dicom(path):
+        raise InputError(
+            f"{path}: a folder without DICOM and with {len(_nifti(path))} NIfTI files;"
+            " expected DICOM, or one .nii or .nii.gz: with --source images are read with"
+            " their contours"
+        )
+    return read(path)
+
+
+def _nifti(folder: Path) -> list[Path]:
+    return [file for file in visible(folder.rglob("*")) if file.name.endswith(_NIFTI)]

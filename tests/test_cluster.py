@@ -1,0 +1,50 @@
+"""Studies on a Dask cluster of processes here, some of which are killed."""
+
+import os
+import signal
+import sys
+from types import SimpleNamespace
+
+import dask
+import distributed
+import pytest
+
+from scarseg_jax import cluster
+from scarseg_jax.errors import InputError
+
+
+def test_workers_that_are_killed_lose_nothing_and_do_nothing_twice(tmp_path):
+    names = [f"study_{n:03}" for n in range(1, 9)]
+
+    def work(unread):  # as `cohort.predict_one`: what is there is not done again
+        taken, done = (tmp_path / f"{unread.name}_{it}" for it in ("taken", "done"))
+        before = taken.exists()
+        taken.touch()
+        if unread.name == "study_008" or (unread.name == "study_002" and not before):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if not done.exists():
+            done.open("x").close()
+        return unread.name
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None
+        ) as local,
+    ):
+        many = [SimpleNamespace(name=name) for name in names]
+        found = list(cluster.outcomes(local.scheduler_address, work, many))
+    (died,) = (one for one in found if not isinstance(one, str))
+    assert died.name == "study_008"
+    assert died.problem.startswith("every worker that took it died")
+    assert sorted(one for one in found if isinstance(one, str)) == names[:-1]
+    assert len(list(tmp_path.glob("*_done"))) == len(names) - 1
+
+
+def test_what_cannot_be_reached_is_one_line(monkeypatch):
+    monkeypatch.setattr(cluster, "_CONNECT_S", 0.2)
+    with pytest.raises(InputError, match="no scheduler answers there"):
+        list(cluster.outcomes("tcp://127.0.0.1:9", lambda one: one, ()))
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r'pip install "scarseg_jax\[cluster\]"'):
+        list(cluster.outcomes("tcp://127.0.0.1:9", lambda one: one, ()))
