@@ -12,7 +12,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -46,6 +46,15 @@ _WANTED = (
     *("TriggerTime", "TemporalPositionIdentifier", "AcquisitionTime"),
     *("InversionTime", "ScanningSequence", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+# Whose an image is and of which examination, which only files for DICOM's own archives
+# are given.
+_WHOSE = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate"),
+    *("PatientSex", "PatientAge", "PatientSize", "PatientWeight"),
+    *("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+    *("FrameOfReferenceUID", "PositionReferenceIndicator"),
 )
 # How many values each has; what has others is taken as not said.
 _LENGTHS = {
@@ -116,6 +125,33 @@ def read_headers(path: Path) -> list[Image]:
     if passed:
         _log.warning("DICOM: files not read: %s", reasons)
     return images
+
+
+def read_whose(images: Sequence[Image]) -> list[dict[str, str]]:
+    """Returns as text, by keyword, whose each image is; what is not said is not there.
+
+    Raises:
+      InputError: If a file can no longer be read.
+    """
+    found: dict[int, dict[str, str]] = {}  # by file: one can have many images
+    for image in images:
+        if id(image.item) in found:
+            continue
+        try:
+            with _quiet(), image.item.open() as stream:
+                header = pydicom.dcmread(
+                    stream, stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *_WHOSE]
+                )
+                found[id(image.item)] = {
+                    element.keyword: str(element.value)
+                    for element in header
+                    if element.keyword in _WHOSE and element.value not in (None, "")
+                }
+        except _DAMAGE as error:
+            raise InputError(
+                "DICOM: a file of the series cannot be read again; is it still there?"
+            ) from error
+    return [found[id(image.item)] for image in images]
 
 
 def read_pixels(image: Image) -> Any:
