@@ -182,7 +182,7 @@ def _header(number: int, z: int) -> FileDataset:
     data.PatientName, data.PatientID, data.PatientBirthDate = NAME, IDENTITY, DATE
     data.StudyDate = datetime.date(1987, 6, 5).strftime("%Y%m%d")
     data.SOPClassUID, data.SOPInstanceUID = MRImageStorage, sop_uid(number, z)
-    data.StudyInstanceUID = f"{ROOT}.1"
+    data.StudyInstanceUID, data.FrameOfReferenceUID = f"{ROOT}.1", f"{ROOT}.2"
     data.SeriesInstanceUID = f"{ROOT}.9{number:08d}"
     data.SeriesNumber, data.Modality = number, "MR"
     data.SliceThickness, data.InversionTime = 8, 300

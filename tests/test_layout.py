@@ -8,7 +8,7 @@ import pytest
 import scarseg_jax
 
 HOME = Path(scarseg_jax.__file__).parent
-VOCABULARY = {"errors", "study", "run", "files", "records", "signals"}
+VOCABULARY = {"errors", "study", "run", "codes", "files", "records", "signals"}
 # Each may import those of the lines above, and its own folder.
 ORDER = (
     VOCABULARY,
