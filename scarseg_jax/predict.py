@@ -10,8 +10,9 @@ INPUT may be DICOM: a folder, a zip or a file; --series chooses where several co
 Protocol 2 needs the myocardium; 1 and 3, as the networks in the box, do not, but with it
 call no scar outside. Protocol 3 finds it: SCAR_tissues.nii.gz has the labels.
 The mask has the input's own grid and affine; SCAR.html is a page to read and print, and
-SCAR.json has the measures and what made them. Of a patient of the run, only networks that
-had not seen it are asked.
+SCAR.json has the measures and what made them. Of DICOM, --dicom_seg=SCAR.dcm writes the
+masks on its own images too, and --dicom_sr the measures. Of a patient of the run, only
+networks that had not seen it are asked.
 """
 
 import logging
@@ -32,7 +33,7 @@ from scarseg_jax.segment.model import IN_THE_BOX, load_model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.show.patient_report import write_patient_report
 from scarseg_jax.terminal import exit_code, only_flags, parse, required_path, start_jax
-from scarseg_jax.writers.nifti import check_grid
+from scarseg_jax.writers.dicom import check_dicom, write_dicom
 from scarseg_jax.writers.segmentation import (
     check_ours,
     numbers_of,
@@ -57,14 +58,14 @@ _MYOCARDIUM = flags.DEFINE_string(
 _CONTOURS = flags.DEFINE_string(
     "contours",
     None,
-    "Instead of it: a label map (.nii, with --labels), or of DICOM images a .cvi42wsx or"
-    " Sunnybrook's folder.",
+    "Instead of it: a label map (.nii, with --labels), or of DICOM images a DICOM SEG or"
+    " RTSTRUCT, a .cvi42wsx or Sunnybrook's folder.",
 )
 _LABELS = flags.DEFINE_enum(
     "labels", None, list(TABLES), "Whose labels --contours has."
 )
 _CONTOUR_NAMES = flags.DEFINE_list(
-    "contour_names", [], "Further names of cvi42's contours, as THEIRS=endocardium."
+    "contour_names", [], "Further names in --contours, as THEIRS=endocardium."
 )
 _CONTOUR_CENTRE_PX = flags.DEFINE_float(
     "contour_centre_px",
@@ -78,6 +79,17 @@ _TIME = flags.DEFINE_integer(
     "time", 0, "Of several DICOM images at a place, which in time: 1, 2 ..., or -1."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Where the scar mask goes.")
+_PROBABILITY = flags.DEFINE_bool(
+    "probability", False, "Write the probability of scar beside it too."
+)
+_DICOM_SEG = flags.DEFINE_string(
+    "dicom_seg",
+    None,
+    "Of DICOM: where the masks go as a DICOM Segmentation, which has the patient's name.",
+)
+_DICOM_SR = flags.DEFINE_string(
+    "dicom_sr", None, "Where its measures go as a DICOM report, which has it too."
+)
 _FOLDS = flags.DEFINE_list("folds", [], "Networks of these folds only; empty: all.")
 _SEEDS = flags.DEFINE_list("seeds", [], "Networks of these seeds only; empty: all.")
 _THRESHOLD = flags.DEFINE_float(
@@ -135,10 +147,16 @@ def _predict(argv: list[str]) -> None:
         spacing_from=_SPACING.value or sources.spacing_from(model.run.source),
         slice_axis=_SLICE_AXIS.value,
     )
-    check_grid(output, study.geometry, study.image.shape)
+    seg, sr = (Path(f.value) if f.value else None for f in (_DICOM_SEG, _DICOM_SR))
+    as_nifti = check_dicom(
+        study, seg, sr, output=output, inputs=(image, myocardium, contours)
+    )
     found = find_scar(model, study, threshold=_THRESHOLD.value, force=_FORCE.value)
     numbers = numbers_of(found)
-    report = write_segmentation(found, output, numbers)
+    write_dicom(found, numbers, seg, sr)
+    report = write_segmentation(
+        found, output, numbers, as_nifti=as_nifti, probability=_PROBABILITY.value
+    )
     write_patient_report(page_path(output), found, numbers)
     share, asked = "", len(report["members"])
     if numbers.scar_of_lv_percent is not None:
@@ -147,7 +165,7 @@ def _predict(argv: list[str]) -> None:
             f" myocardium {report['myocardium']}"
         )
     sys.stdout.write(
-        f"{output}: scar in {report['slices_with_scar']} of {report['slices']}"
+        f"{output if as_nifti else seg}: scar in {report['slices_with_scar']} of {report['slices']}"
         f" slices, {report['scar_volume_ml']:.1f} ml or {numbers.scar_mass_g:.1f} g"
         f"{share}, by {asked} network{'s' * (asked > 1)}\n"
     )

@@ -163,7 +163,9 @@ def _affine(
     return affine
 
 
-def _check_alike(series: dicom_series.Series, images: Sequence[Image]) -> tuple[float, float]:
+def _check_alike(
+    series: dicom_series.Series, images: Sequence[Image]
+) -> tuple[float, float]:
     """Returns the spacing (row to row, column to column) that all images have."""
     made = {
         (

@@ -40,7 +40,8 @@ _DAMAGE = (
 _WANTED = (
     *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "InstanceNumber"),
     *("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "NumberOfFrames"),
-    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("FrameOfReferenceUID", "Rows", "Columns", "SamplesPerPixel"),
+    "PhotometricInterpretation",
     *("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
     *("ImagePositionPatient", "ImageOrientationPatient"),
     *("TriggerTime", "TemporalPositionIdentifier", "AcquisitionTime"),
@@ -54,7 +55,7 @@ _WHOSE = (
     *("PatientSex", "PatientAge", "PatientSize", "PatientWeight"),
     *("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription"),
     *("AccessionNumber", "ReferringPhysicianName"),
-    *("FrameOfReferenceUID", "PositionReferenceIndicator"),
+    "PositionReferenceIndicator",
 )
 # How many values each has; what has others is taken as not said.
 _LENGTHS = {
@@ -109,7 +110,7 @@ def read_headers(path: Path) -> list[Image]:
     """
     images: list[Image] = []
     passed: collections.Counter[str] = collections.Counter()
-    with _quiet():
+    with quiet():
         for item in _items(path):
             found = _images(item)
             if isinstance(found, str):
@@ -138,9 +139,11 @@ def read_whose(images: Sequence[Image]) -> list[dict[str, str]]:
         if id(image.item) in found:
             continue
         try:
-            with _quiet(), image.item.open() as stream:
+            with quiet(), image.item.open() as stream:
                 header = pydicom.dcmread(
-                    stream, stop_before_pixels=True, specific_tags=["SpecificCharacterSet", *_WHOSE]
+                    stream,
+                    stop_before_pixels=True,
+                    specific_tags=["SpecificCharacterSet", *_WHOSE],
                 )
                 found[id(image.item)] = {
                     element.keyword: str(element.value)
@@ -161,11 +164,11 @@ def read_pixels(image: Image) -> Any:
       InputError: If they are compressed in a way that nothing here decodes, or damaged.
     """
     try:
-        with _quiet(), image.item.open() as stream:
+        with quiet(), image.item.open() as stream:
             return pixel_array(stream, index=image.frame)
     except Exception as error:  # decoders raise anything
         syntax = ""
-        with contextlib.suppress(Exception), _quiet(), image.item.open() as stream:
+        with contextlib.suppress(Exception), quiet(), image.item.open() as stream:
             header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=[])
             syntax = header.file_meta.TransferSyntaxUID.name
         reason = " ".join(str(error).split())[:80]
@@ -176,8 +179,46 @@ def read_pixels(image: Image) -> Any:
         ) from error
 
 
+def read_object(path: Path) -> pydicom.Dataset:
+    """Returns all of a file that is no image, such as a segmentation.
+
+    To be asked in `quiet`: values are not looked at before.
+
+    Raises:
+      InputError: If it is damaged, deflated or too large.
+    """
+    item = Item(lambda: path.open("rb"), path.stat().st_size)
+    reason = f"larger than {_LARGEST_FILE / 2**30:g} GiB"
+    if item.size <= _LARGEST_FILE:
+        try:
+            with quiet(), item.open() as stream:
+                start = stream.read(1024)
+                reason = "deflated"
+                if DeflatedExplicitVRLittleEndian.encode() not in start:
+                    stream.seek(0)
+                    reason = "damaged"
+                    return pydicom.dcmread(stream)
+        except _DAMAGE:
+            pass
+    raise InputError(
+        f"--contours={path}: {reason}; expected a whole, plain DICOM file: export it"
+        " anew"
+    )
+
+
+def modality(path: Path) -> str:
+    """Returns what a DICOM file says that it is, such as SEG; empty if it does not."""
+    if path.is_file() and _start(path).endswith(b"DICM"):
+        with contextlib.suppress(*_DAMAGE), quiet():
+            header = pydicom.dcmread(
+                path, stop_before_pixels=True, specific_tags=["Modality"]
+            )
+            return str(header.get("Modality") or "")
+    return ""
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps pydicom from warning of, and quoting, what others wrote."""
     told = config.settings.reading_validation_mode
     with warnings.catch_warnings():
@@ -262,7 +303,7 @@ def _frames(item: Item, header: pydicom.Dataset) -> list[Image] | str:
         return f"of more than {_LARGEST_SIDE} pixels"
     if header.get("SamplesPerPixel", 1) != 1:
         return "in colour"
-    own = _flat(header)
+    own = flat(header)
     groups = header.get("PerFrameFunctionalGroupsSequence") or []
     count = int(header.get("NumberOfFrames") or 1)
     if count == 1 and not groups:
@@ -270,20 +311,20 @@ def _frames(item: Item, header: pydicom.Dataset) -> list[Image] | str:
     if count != len(groups):
         return "with frames without a place"
     shared = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
-    own = own | _flat(shared[0])
+    own = own | flat(shared[0])
     return [
-        Image(item, frame if count > 1 else None, own | _flat(group))
+        Image(item, frame if count > 1 else None, own | flat(group))
         for frame, group in enumerate(groups)
     ]
 
 
-def _flat(dataset: pydicom.Dataset) -> dict[str, Any]:
+def flat(dataset: pydicom.Dataset) -> dict[str, Any]:
     """Returns a dataset's values, and those of its sequences of one item, by keyword."""
     found: dict[str, Any] = {}
     for element in dataset:
         if element.VR == "SQ":
             if len(element.value) == 1 and "FunctionalGroups" not in element.keyword:
-                found |= _flat(element.value[0])
+                found |= flat(element.value[0])
         elif element.keyword and element.value not in (None, ""):
             count = _LENGTHS.get(element.keyword, element.VM)
             if count == element.VM:

@@ -14,7 +14,12 @@ _log = logging.getLogger(__name__)
 
 
 def check_dicom(
-    study: Study, seg: Path | None, sr: Path | None, *, output: Path
+    study: Study,
+    seg: Path | None,
+    sr: Path | None,
+    *,
+    output: Path,
+    inputs: Sequence[Path | None] = (),
 ) -> bool:
     """Checks before all computing that what was asked for can be written.
 
@@ -23,6 +28,7 @@ def check_dicom(
       seg: Where the Segmentation is to go; None: nowhere.
       sr: Where the report is to go; None: nowhere.
       output: Where the mask as NIfTI is to go.
+      inputs: What was given, which nothing may replace or stand among.
 
     Returns:
       Whether NIfTI can hold the mask. Slices that are not even it cannot; the
@@ -43,15 +49,25 @@ def check_dicom(
                     f"--{flag}={path}: the image is no DICOM, which it refers to;"
                     " expected a folder, a zip or a file of DICOM as --input"
                 )
+            places = (path.resolve(), *path.resolve().parents)
+            if any(given and given.resolve() in places for given in inputs):
+                raise InputError(
+                    f"--{flag}={path} is an input too, or in the folder of one; choose"
+                    " another name or folder"
+                )
             dicom_source.check_ours(flag, path)
     if seg and sr and seg.resolve() == sr.resolve():
         raise InputError(f"--dicom_seg and --dicom_sr are both {sr}; expected two")
     try:
         nifti.check_grid(output, study.geometry, study.image.shape)
     except InputError as error:
-        if not seg:
+        if study.series is None:
             raise
-        _log.warning("%s: no NIfTI is written, and %s has the mask", error, seg)
+        if not seg:
+            raise InputError(
+                f"{error}; or take DICOM, which can: --dicom_seg=FILE.dcm"
+            ) from error
+        _log.warning("%s; no NIfTI is written, %s alone has the mask", error, seg)
         return False
     return True
 
