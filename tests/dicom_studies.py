@@ -12,8 +12,10 @@ from pydicom.uid import (
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    RTStructureSetStorage,
 )
 
+from scarseg_jax.readers import phantom
 from scarseg_jax.study import Geometry, Study
 
 NAME, IDENTITY, DATE = "Doe^Planted", "ID-4711-PLANTED", "19870605"
@@ -26,6 +28,18 @@ _X = np.array([-2.0, -1.0, 1.0]) / math.sqrt(6)
 _Y = np.cross(_X, _Z)
 
 
+def patient() -> Study:
+    """Returns a phantom that lies as patients do."""
+    study = phantom.simulate_study("phantom_003")
+    image = study.image[:5, 40:200:2, 30:220:2]
+    shown: Any = {
+        name: np.asarray(getattr(study, name))[:5, 40:200:2, 30:220:2]
+        for name in ("myocardium", "scar", "cavity")
+    }
+    z, y, x = study.spacing_mm
+    return Study("p", image, short_axis(5, (z, 2 * y, 2 * x)), **shown)
+
+
 def short_axis(
     slices: int, spacing_mm: tuple[float, float, float], at_mm: Any = None
 ) -> Geometry:
@@ -36,6 +50,16 @@ def short_axis(
     affines[:, :3, :3] = np.stack([_X * x, _Y * y, _Z * z], axis=1)
     affines[:, :3, 3] = np.array([90.0, 40.0, 120.0]) + at_mm[:, None] * _Z
     return Geometry(affines, spacing_mm)
+
+
+def breathing(geometry: Geometry) -> Geometry:
+    """Returns a stack whose third slice is moved in its plane and the last tilted."""
+    affines = geometry.affines.copy()
+    affines[2, :3, 3] += 3.3 * _X - 1.7 * _Y
+    angle = math.radians(0.7)
+    step = np.linalg.norm(affines[-1, :3, 1])
+    affines[-1, :3, 1] = step * (math.cos(angle) * _Y + math.sin(angle) * _Z)
+    return Geometry(affines, geometry.spacing_mm)
 
 
 def images(
@@ -165,6 +189,47 @@ def workspace(
         f'<Hash:item Hash:key="ImageStates">{body}</Hash:item>'
         "</List:item></Hash:item></Root>"
     )
+
+
+def structure_set(
+    regions: list[tuple[str, list[tuple[str | None, np.ndarray]]]],
+    *,
+    kind: str = "CLOSED_PLANAR",
+    frame_of_reference: str = f"{ROOT}.2",
+) -> FileDataset:
+    """Returns an RT Structure Set.
+
+    Args:
+      regions: Of each its name, and of each line the image it names and its (N, 3)
+        points in mm, in DICOM's axes.
+      kind: Of the lines.
+      frame_of_reference: Of the points.
+    """
+    data = _header(90, 0)
+    data.SOPClassUID = RTStructureSetStorage
+    data.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    data.Modality, data.FrameOfReferenceUID = "RTSTRUCT", frame_of_reference
+    names, lines = [], []
+    for number, (name, own) in enumerate(regions, 1):
+        names.append(_elements({"ROINumber": number, "ROIName": name}))
+        contours = []
+        for image, points in own:
+            values = [f"{value:.4f}" for value in np.ravel(points)]
+            contour = _elements({"ContourGeometricType": kind, "ContourData": values})
+            if image:
+                contour.ContourImageSequence = _item(ReferencedSOPInstanceUID=image)
+            contours.append(contour)
+        lines.append(_elements({"ReferencedROINumber": number}))
+        lines[-1].ContourSequence = Sequence(contours)
+    data.StructureSetROISequence = Sequence(names)
+    data.ROIContourSequence = Sequence(lines)
+    return data
+
+
+def on_slice(geometry: Geometry, z: int, points_px: np.ndarray) -> np.ndarray:
+    """Returns the (N, 3) mm, in DICOM's axes, of (N, 2) points (x, y) of a slice."""
+    affine = geometry.affines[z]
+    return (points_px @ affine[:3, :2].T + affine[:3, 3]) @ _LPS
 
 
 def circle(y: float, x: float, radius: float) -> np.ndarray:

@@ -6,8 +6,8 @@ import logging
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
 
+import dicom_studies
 import numpy as np
 import pytest
 from absl import flags
@@ -33,7 +33,6 @@ from test_pipeline import model_of
 
 from scarseg_jax import predict
 from scarseg_jax.errors import InputError
-from scarseg_jax.readers import phantom
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.study import Study
 
@@ -43,14 +42,7 @@ SUNNYBROOK = Path(__file__).parents[2] / "shared" / "data" / "sunnybrook_sc_hf_i
 @pytest.fixture(scope="module")
 def patient() -> Study:
     """A phantom that lies as patients do."""
-    study = phantom.simulate_study("phantom_003")
-    image = study.image[:5, 40:200:2, 30:220:2]
-    shown: Any = {
-        name: np.asarray(getattr(study, name))[:5, 40:200:2, 30:220:2]
-        for name in ("myocardium", "scar", "cavity")
-    }
-    z, y, x = study.spacing_mm
-    return Study("p", image, short_axis(5, (z, 2 * y, 2 * x)), **shown)
+    return dicom_studies.patient()
 
 
 @pytest.fixture(scope="module")
