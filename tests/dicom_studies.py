@@ -192,7 +192,7 @@ def workspace(
 
 
 def structure_set(
-    regions: list[tuple[str, list[tuple[str | None, np.ndarray]]]],
+    regions: Any,
     *,
     kind: str = "CLOSED_PLANAR",
     frame_of_reference: str = f"{ROOT}.2",
@@ -200,8 +200,8 @@ def structure_set(
     """Returns an RT Structure Set.
 
     Args:
-      regions: Of each its name, and of each line the image it names and its (N, 3)
-        points in mm, in DICOM's axes.
+      regions: Pairs of a name and lines, each a pair of the image that it names, or
+        None, and its (N, 3) points in mm, in DICOM's axes.
       kind: Of the lines.
       frame_of_reference: Of the points.
     """

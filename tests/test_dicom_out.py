@@ -213,7 +213,7 @@ def test_dciodvfy_finds_no_error(written, form):
     assert complaints(sr) == []
 
 
-def numbers_in(sr: pydicom.Dataset) -> dict[tuple[str, str], tuple[float, str]]:
+def numbers_in(sr: pydicom.Dataset) -> dict[tuple[int, str], tuple[float, str]]:
     """Returns a report's figures and their units, by segment and code."""
     found = {}
     root = sr.ContentSequence
@@ -342,7 +342,7 @@ def test_no_scar_and_no_myocardium_are_told_too(patient, tmp_path):
 def test_the_patients_name_goes_into_the_files_and_nowhere_else(
     patient, tmp_path, caplog, capfd
 ):
-    odd = {
+    odd: Any = {
         "PatientName": f"{NAME}=b=c=d=e",
         "PatientSex": "Planted",
         "StudyID": "9" * 20,
