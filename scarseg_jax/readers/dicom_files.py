@@ -179,28 +179,35 @@ def read_pixels(image: Image) -> Any:
         ) from error
 
 
-def read_object(path: Path) -> pydicom.Dataset:
-    """Returns all of a file that is no image, such as a segmentation.
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[pydicom.Dataset]:
+    """Yields all of a file that is no image, such as a segmentation, to be read from.
 
-    To be asked in `quiet`: values are not looked at before.
+    Its values are looked at only when asked for: what is wrong with them shows inside.
 
     Raises:
-      InputError: If it is damaged, deflated or too large.
+      InputError: If it is damaged, there or when values are asked for, deflated or too
+        large.
     """
-    item = Item(lambda: path.open("rb"), path.stat().st_size)
     reason = f"larger than {_LARGEST_FILE / 2**30:g} GiB"
-    if item.size <= _LARGEST_FILE:
-        try:
-            with quiet(), item.open() as stream:
-                start = stream.read(1024)
+    try:
+        if path.stat().st_size <= _LARGEST_FILE:
+            with quiet(), path.open("rb") as stream:
                 reason = "deflated"
-                if DeflatedExplicitVRLittleEndian.encode() not in start:
+                if DeflatedExplicitVRLittleEndian.encode() not in stream.read(1024):
                     stream.seek(0)
                     reason = "damaged"
-                    return pydicom.dcmread(stream)
-        except _DAMAGE:
-            pass
-    raise InputError(
+                    yield pydicom.dcmread(stream)
+                    return
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise InputError(_not_whole(path, reason)) from error
+    raise InputError(_not_whole(path, reason))
+
+
+def _not_whole(path: Path, reason: str) -> str:
+    return (
         f"--contours={path}: {reason}; expected a whole, plain DICOM file: export it"
         " anew"
     )

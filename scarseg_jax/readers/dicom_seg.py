@@ -44,8 +44,7 @@ def read_masks(
       InputError: If it is damaged, has no known segment, or a pixel of one lies on no
         image of the stack.
     """
-    with dicom_files.quiet():
-        data = dicom_files.read_object(path)
+    with dicom_files.opened(path) as data:
         dicom_planes.check_same_space(path, data, stack)
         segments = _segments(path, data, names)
         pixels = _pixels(path, data)

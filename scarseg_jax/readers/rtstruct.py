@@ -38,8 +38,7 @@ def read_masks(
       InputError: If it is damaged, has no known region, or a line lies on no image.
     """
     _, rows, columns = stack.stored_shape
-    with dicom_files.quiet():
-        data = dicom_files.read_object(path)
+    with dicom_files.opened(path) as data:
         dicom_planes.check_same_space(path, data, stack)
         known = _known(path, data, names)
         masks = {name: np.zeros(stack.stored_shape, bool) for name in known.values()}

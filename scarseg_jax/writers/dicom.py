@@ -58,6 +58,8 @@ def check_dicom(
             dicom_source.check_ours(flag, path)
     if seg and sr and seg.resolve() == sr.resolve():
         raise InputError(f"--dicom_seg and --dicom_sr are both {sr}; expected two")
+    if seg and study.series is not None:
+        dicom_source.check_source(study.series.read_frames())
     try:
         nifti.check_grid(output, study.geometry, study.image.shape)
     except InputError as error:
@@ -106,8 +108,18 @@ def _made(
     from scarseg_jax.writers.dicom_seg import make_segmentation
     from scarseg_jax.writers.dicom_sr import make_report
 
-    frames = series.read_frames()
-    made = [make_segmentation(found, series, frames)]
-    if report:
-        made.append(make_report(found, numbers, made[0], frames))
-    return [dicom_source.to_bytes(one) for one in made]
+    try:
+        frames = series.read_frames()
+        made = [make_segmentation(found, series, frames)]
+        if report:
+            made.append(make_report(found, numbers, made[0], frames))
+        return [dicom_source.to_bytes(one) for one in made]
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        # What libraries say of a value quotes it.
+        raise InputError(
+            "--dicom_seg: the images' headers have a value that no new file can take"
+            f" over ({type(error).__name__}); expected what the standard allows: export"
+            " the series anew"
+        ) from None

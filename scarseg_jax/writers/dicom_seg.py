@@ -51,6 +51,7 @@ def make_segmentation(
     drawn = {"myocardium": _By.MANUAL, "cavity": _By.MANUAL, "scar": _By.SEMIAUTOMATIC}
     with dicom_source.quiet():
         source = dicom_source.source_of(frames)
+        dicom_source.say_what_differs(frames)
         identification = AlgorithmIdentificationSequence(
             name=dicom_source.MAKER,
             family=codes.DCM.ArtificialIntelligence,

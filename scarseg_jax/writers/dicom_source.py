@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 MAKER = "scarseg_jax"
 VERSION = importlib.metadata.version(MAKER)
 _PATIENT = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex")
+_NEEDED = ("StudyInstanceUID", "FrameOfReferenceUID", "SeriesInstanceUID")
 _STUDY = ("AccessionNumber", "StudyID", "StudyDate", "StudyTime")
 # What the standard allows; anything else is left out.
 _FORMS = {
@@ -67,6 +68,32 @@ def quiet() -> Iterator[None]:
                 log.setLevel(level)
 
 
+def check_source(frames: Sequence[Frame]) -> None:
+    """Checks that images say what a new object takes over from them.
+
+    Raises:
+      InputError: If one says no study or no frame of reference.
+    """
+    for keyword in _NEEDED:
+        # Many have parts that begin with 0, which no UID may: they are as they are.
+        if not all(re.fullmatch(r"[\d.]{1,64}", _said(f, keyword)) for f in frames):
+            raise InputError(
+                f"--dicom_seg: images without a {keyword}, which a segmentation takes"
+                " over; export the series anew"
+            )
+
+
+def say_what_differs(frames: Sequence[Frame]) -> None:
+    """Says in the log where images name several of what there can be but one."""
+    for keyword in _NEEDED[:2]:
+        if (count := len({_said(frame, keyword) for frame in frames})) > 1:
+            _log.warning(
+                "DICOM: the images have %d values of %s, the segmentation but the first;"
+                " its frames lie where their own positions say",
+                *(count, keyword),
+            )
+
+
 def source_of(frames: Sequence[Frame]) -> list[Dataset]:
     """Returns the headers of a stack's images, one an image, each alone in its file.
 
@@ -74,23 +101,10 @@ def source_of(frames: Sequence[Frame]) -> list[Dataset]:
     are turned alike. What the images really are, `name_sources` puts in its place.
 
     Raises:
-      InputError: If one says no study or no frame of reference.
+      InputError: As `check_source`.
     """
+    check_source(frames)
     first = frames[0].fields
-    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
-        uids = {str(frame.fields.get(keyword, "")) for frame in frames}
-        # Many have parts that begin with 0, which no UID may: they are as they are.
-        if not all(re.fullmatch(r"[\d.]{1,64}", uid) for uid in uids):
-            raise InputError(
-                f"--dicom_seg: images without a {keyword}, which a segmentation takes"
-                " over; export the series anew"
-            )
-        if len(uids) > 1:
-            _log.warning(
-                "DICOM: the images have %d values of %s, the segmentation but the first;"
-                " its frames lie where their own positions say",
-                *(len(uids), keyword),
-            )
     found = []
     for number, frame in enumerate(frames, 1):
         fields, data = frame.fields, Dataset()
@@ -231,6 +245,10 @@ def _whose(fields: Any) -> dict[str, str]:
             long = _LONGEST.get(keyword, 64)
             found[keyword] = said if "Name" in keyword else said[:long]
     return found
+
+
+def _said(frame: Frame, keyword: str) -> str:
+    return str(frame.fields.get(keyword, ""))
 
 
 def numbers(values: Any) -> list[str]:
