@@ -15,7 +15,6 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
-from scarseg_jax.readers import phantom
 from scarseg_jax.study import Geometry, Study
 
 NAME, IDENTITY, DATE = "Doe^Planted", "ID-4711-PLANTED", "19870605"
@@ -26,18 +25,6 @@ _LPS = np.diag([-1.0, -1.0, 1.0])
 _Z = np.array([-1.0, 1.0, -1.0]) / math.sqrt(3)
 _X = np.array([-2.0, -1.0, 1.0]) / math.sqrt(6)
 _Y = np.cross(_X, _Z)
-
-
-def patient() -> Study:
-    """Returns a phantom that lies as patients do."""
-    study = phantom.simulate_study("phantom_003")
-    image = study.image[:5, 40:200:2, 30:220:2]
-    shown: Any = {
-        name: np.asarray(getattr(study, name))[:5, 40:200:2, 30:220:2]
-        for name in ("myocardium", "scar", "cavity")
-    }
-    z, y, x = study.spacing_mm
-    return Study("p", image, short_axis(5, (z, 2 * y, 2 * x)), **shown)
 
 
 def short_axis(

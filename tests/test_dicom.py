@@ -2,16 +2,12 @@
 
 import dataclasses
 import json
-import logging
 import shutil
 import zipfile
 from pathlib import Path
 
-import dicom_studies
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from builders import write_nifti
 from dicom_studies import (
     DATE,
@@ -29,7 +25,6 @@ from dicom_studies import (
 )
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, RLELossless
-from test_pipeline import model_of
 
 from scarseg_jax import predict
 from scarseg_jax.errors import InputError
@@ -37,21 +32,6 @@ from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.study import Study
 
 SUNNYBROOK = Path(__file__).parents[2] / "shared" / "data" / "sunnybrook_sc_hf_i_1"
-
-
-@pytest.fixture(scope="module")
-def patient() -> Study:
-    """A phantom that lies as patients do."""
-    return dicom_studies.patient()
-
-
-@pytest.fixture(scope="module")
-def as_nifti(patient, tmp_path_factory) -> Path:
-    return write_nifti(
-        tmp_path_factory.mktemp("nifti") / "image.nii",
-        patient.image.T,
-        patient.geometry.affines[0],
-    )
 
 
 def zipped(folder: Path) -> Path:
@@ -290,34 +270,6 @@ def check_neutral(text: str) -> None:
     """Checks that a text does not say who it is."""
     for planted in (NAME, "Planted", IDENTITY, DATE, ROOT, "55555555.", "870605"):
         assert planted not in text
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Calls predict with flags and networks that tell bright from dark."""
-
-    def ask(crops, wanted):
-        assert len(wanted)
-        said = 1 / (1 + np.exp(-crops[None, ..., :1]))
-        return np.repeat(said, len(wanted), axis=0).astype(np.float32)
-
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["predict"])
-    model = dataclasses.replace(model_of(protocol=1), ask=ask)
-    monkeypatch.setattr(predict, "start_jax", lambda: None)
-    monkeypatch.setattr(predict, "load_model", lambda *_, **__: model)
-    log = logging.getLogger("scarseg_jax")
-    before = log.handlers, log.level, log.propagate
-
-    def call(**values):
-        given = {"checkpoint": "run", **{k: str(v) for k, v in values.items()}}
-        with flagsaver.as_parsed(**given):
-            code = predict.main(["predict"])
-        said = capsys.readouterr()
-        return code, said.out + said.err
-
-    yield call
-    log.handlers, log.level, log.propagate = before
 
 
 def test_predict_says_the_same_of_dicom_and_names_nobody(

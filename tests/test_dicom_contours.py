@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import dicom_studies
 import highdicom
 import numpy as np
 import pydicom
@@ -29,11 +28,6 @@ from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.readers.polygons import area_px
 from scarseg_jax.readers.tissue_names import name_of
 from scarseg_jax.study import Study
-
-
-@pytest.fixture(scope="module")
-def patient() -> Study:
-    return dicom_studies.patient()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import dicom_studies
 import highdicom
 import nibabel
 import numpy as np
@@ -27,7 +26,7 @@ from dicom_studies import (
     short_axis,
     write,
 )
-from test_dicom import SUNNYBROOK, check_neutral, command  # noqa: F401
+from test_dicom import SUNNYBROOK, check_neutral
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers.patient import read_patient
@@ -38,11 +37,6 @@ from scarseg_jax.writers.segmentation import numbers_of
 
 NAMES = ("myocardium", "cavity", "scar")
 _LPS = np.diag([-1.0, -1.0, 1.0])
-
-
-@pytest.fixture(scope="module")
-def patient() -> Study:
-    return dicom_studies.patient()
 
 
 def found_in(study: Study, drawn: Study) -> Segmentation:
@@ -401,7 +395,7 @@ def test_what_cannot_be_written_is_refused(patient, written, tmp_path):
         )
 
 
-def test_predict_writes_what_nifti_cannot_hold(patient, tmp_path, command):  # noqa: F811
+def test_predict_writes_what_nifti_cannot_hold(patient, tmp_path, command):
     home, _ = stack(tmp_path, patient, "uneven")
     output, seg = tmp_path / "scar.nii.gz", tmp_path / "scar.dcm"
     code_, said = command(input=home, output=output)
@@ -432,7 +426,7 @@ def test_predict_writes_what_nifti_cannot_hold(patient, tmp_path, command):  # n
 def test_predict_writes_probabilities_and_refuses_dicom_of_nifti(
     patient,
     tmp_path,
-    command,  # noqa: F811
+    command,
 ):
     home, _ = stack(tmp_path, patient, "plain")
     output = tmp_path / "scar.nii.gz"

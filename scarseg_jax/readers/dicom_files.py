@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pydicom
 from pydicom import config
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -32,7 +32,13 @@ _LARGEST_SIDE = 4096  # pixels; before anything of that size is allocated
 _PREAMBLE = 128  # bytes before DICM
 # What pydicom raises for values that are not what their types say.
 _DAMAGE = (
-    *(InvalidDicomError, RecursionError, NotImplementedError, LookupError),
+    *(
+        InvalidDicomError,
+        BytesLengthException,
+        RecursionError,
+        NotImplementedError,
+        LookupError,
+    ),
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error),
     *(ValueError, TypeError, AttributeError, ArithmeticError),
 )
