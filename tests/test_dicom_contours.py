@@ -1,6 +1,8 @@
 """Contours in: DICOM Segmentations, ours and others', and RT Structure Sets."""
 
+import json
 import logging
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
+from builders import write_nifti
 from dicom_studies import (
     ROOT,
     circle,
@@ -21,7 +24,7 @@ from highdicom.seg import SegmentationTypeValues, SegmentDescription
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from test_dicom import check_neutral
-from test_dicom_out import FORMS, NAMES, found_in, stack, written  # noqa: F401
+from test_dicom_out import FORMS, NAMES, stack, tool, written  # noqa: F401
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers.patient import read_patient
@@ -151,6 +154,56 @@ def test_others_segmentations_are_known_by_code_and_label(
     np.testing.assert_array_equal(again.cavity, own["cavity"])
     assert "no voxel of the scar is myocardium; it is added to it" in caplog.text
     assert "segments not read: Lung of #" in caplog.text
+
+
+def test_what_dcmqi_writes_is_read(patient, home, tmp_path):
+    """From a NIfTI whose rows and columns run otherwise than the images'."""
+    labels = np.asarray(patient.cavity) + 2 * np.asarray(patient.myocardium)
+    affine = patient.geometry.affines[0]
+    turned = labels.astype(np.uint8).T[::-1, :, :].transpose(1, 0, 2)
+    back = affine.copy()
+    back[:3, 3] += (labels.shape[2] - 1) * affine[:3, 0]
+    back[:3, :2] = np.stack([affine[:3, 1], -affine[:3, 0]], axis=1)
+    write_nifti(tmp_path / "l.nii", np.ascontiguousarray(turned), back)
+
+    def coded(value: str) -> dict[str, str]:
+        return {"CodeValue": value, "CodingSchemeDesignator": "SCT", "CodeMeaning": "x"}
+
+    described = {
+        "segmentAttributes": [
+            [
+                {
+                    "labelID": n,
+                    "SegmentDescription": f"Segment {n}",
+                    "SegmentAlgorithmType": "MANUAL",
+                    "SegmentedPropertyCategoryCodeSequence": coded("91723000"),
+                    "SegmentedPropertyTypeCodeSequence": coded(value),
+                }
+                for n, value in ((1, "87878005"), (2, "74281007"))
+            ]
+        ],
+        "ContentCreatorName": "A^B",
+        "SeriesNumber": "70",
+        "InstanceNumber": "1",
+        "SeriesDescription": "theirs",
+        "ContentLabel": "SEG",
+        "ContentDescription": "theirs",
+    }
+    (tmp_path / "d.json").write_text(json.dumps(described))
+    path = tmp_path / "s.dcm"
+    files = ",".join(str(file) for file in home.rglob("*.dcm"))
+    subprocess.run(
+        [
+            *(tool("itkimage2segimage"), "--inputImageList", str(tmp_path / "l.nii")),
+            *("--inputDICOMList", files, "--inputMetadata", str(tmp_path / "d.json")),
+            *("--outputDICOM", str(path), "--skip", "0"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    again = read_patient(home, contours=path)
+    np.testing.assert_array_equal(again.cavity, patient.cavity)
+    np.testing.assert_array_equal(again.myocardium, patient.myocardium)
 
 
 def test_names_can_be_given(patient, home, tmp_path):
