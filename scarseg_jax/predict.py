@@ -11,8 +11,9 @@ INPUT may be DICOM: a folder, a zip or a file; --series chooses where several co
 Protocol 2 needs the myocardium; 1 and 3, as the networks in the box, do not, but with it
 call no scar outside. Protocol 3 finds it: SCAR_tissues.nii.gz has the labels.
 The mask has the input's own grid and affine; SCAR.html is a page to read and print, and
-SCAR.json has the measures and what made them. Of a patient of the run, only networks that
-had not seen it are asked.
+SCAR.json has the measures and what made them. Of DICOM, --dicom_seg=SCAR.dcm writes the
+masks on its own images too, and --dicom_sr the measures. Of a patient of the run, only
+networks that had not seen it are asked.
 
 Of many, every folder or zip of DICOM and every NIfTI file in INPUT is a study, or with
 --source all patients of a layout, with what was drawn on them. Each gets a folder with
@@ -50,6 +51,7 @@ from scarseg_jax.segment.model import IN_THE_BOX, Model, load_model
 from scarseg_jax.show import text
 from scarseg_jax.study import Study
 from scarseg_jax.terminal import exit_code, only_flags, parse, required_path, start_jax
+from scarseg_jax.writers.dicom import check_dicom
 from scarseg_jax.writers.segmentation import check_ours
 
 _log = logging.getLogger("scarseg_jax.predict")  # as a command its name is __main__
@@ -71,14 +73,14 @@ _MYOCARDIUM = flags.DEFINE_string(
 _CONTOURS = flags.DEFINE_string(
     "contours",
     None,
-    "Instead of it: a label map (.nii, with --labels), or of DICOM images a .cvi42wsx or"
-    " Sunnybrook's folder.",
+    "Instead of it: a label map (.nii, with --labels), or of DICOM images a DICOM SEG or"
+    " RTSTRUCT, a .cvi42wsx or Sunnybrook's folder.",
 )
 _LABELS = flags.DEFINE_enum(
     "labels", None, list(TABLES), "Whose labels --contours has."
 )
 _CONTOUR_NAMES = flags.DEFINE_list(
-    "contour_names", [], "Further names of cvi42's contours, as THEIRS=endocardium."
+    "contour_names", [], "Further names in --contours, as THEIRS=endocardium."
 )
 _CONTOUR_CENTRE_PX = flags.DEFINE_float(
     "contour_centre_px",
@@ -114,6 +116,17 @@ _KEEP_IDENTIFIERS = flags.DEFINE_bool(
     False,
     "Write names of input files, and of the run's patients, into JSON and log; of many,"
     " identifiers.csv says which study is which file.",
+)
+_PROBABILITY = flags.DEFINE_bool(
+    "probability", False, "Write the probability of scar beside it too."
+)
+_DICOM_SEG = flags.DEFINE_string(
+    "dicom_seg",
+    None,
+    "Of DICOM: where the masks go as a DICOM Segmentation, which has the patient's name.",
+)
+_DICOM_SR = flags.DEFINE_string(
+    "dicom_sr", None, "Where its measures go as a DICOM report, which has it too."
 )
 _FOLDS = flags.DEFINE_list("folds", [], "Networks of these folds only; empty: all.")
 _SEEDS = flags.DEFINE_list("seeds", [], "Networks of these seeds only; empty: all.")
@@ -177,13 +190,24 @@ def _predict_one(image: Path, output: Path) -> None:
             contour_names=_pairs(_CONTOUR_NAMES),
             centre_px=_CONTOUR_CENTRE_PX.value,
         )
+        seg, sr = (Path(f.value) if f.value else None for f in (_DICOM_SEG, _DICOM_SR))
+        as_nifti = check_dicom(
+            *(study, seg, sr), output=output, inputs=tuple(inputs.values())
+        )
         origin = prediction.made_from(model, inputs.values(), choices)
-        said = prediction.predict(model, study, output, choices=choices, origin=origin)
-    sys.stdout.write(f"{output}: {said}\n")
+        said = prediction.predict(
+            *(model, study, output),
+            choices=choices,
+            origin=origin,
+            seg=seg,
+            sr=sr,
+            as_nifti=as_nifti,
+        )
+    sys.stdout.write(f"{output if as_nifti else seg}: {said}\n")
 
 
 def _predict_many(home: Path, output: Path) -> None:
-    for flag in (_MYOCARDIUM, _CONTOURS, _LABELS):
+    for flag in (_MYOCARDIUM, _CONTOURS, _LABELS, _DICOM_SEG, _DICOM_SR):
         if flag.value:
             raise InputError(
                 f"--{flag.name}={flag.value} is of one image, and --output={output} asks"
@@ -276,6 +300,7 @@ def _choices() -> Choices:
         threshold=_THRESHOLD.value,
         force=_FORCE.value,
         keep_identifiers=_KEEP_IDENTIFIERS.value,
+        probability=_PROBABILITY.value,
         others=others,
     )
 

@@ -12,6 +12,7 @@ from scarseg_jax.segment.model import Model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.show.patient_report import write_patient_report
 from scarseg_jax.study import Study
+from scarseg_jax.writers.dicom import write_dicom
 from scarseg_jax.writers.nifti import check_grid
 from scarseg_jax.writers.segmentation import numbers_of, page_path, write_segmentation
 
@@ -26,12 +27,14 @@ class Choices:
       threshold: As in `find_scar`.
       force: As in `find_scar`.
       keep_identifiers: As in `writers.segmentation.describe`.
+      probability: As in `write_segmentation`.
       others: What decides how images are read and which networks are asked, by name.
     """
 
     threshold: float | None
     force: bool
     keep_identifiers: bool
+    probability: bool
     others: Mapping[str, Any]
 
 
@@ -61,6 +64,9 @@ def predict(
     *,
     choices: Choices,
     origin: Mapping[str, Any],
+    seg: Path | None = None,
+    sr: Path | None = None,
+    as_nifti: bool = True,
 ) -> str:
     """Finds the scar of a study and writes mask, tissues, page and JSON.
 
@@ -70,6 +76,9 @@ def predict(
       output: The mask; the others go beside it.
       choices: The user's.
       origin: From `made_from`.
+      seg: As in `writers.dicom.check_dicom`, which was called before; sr too.
+      sr: As above.
+      as_nifti: What it returned.
 
     Returns:
       In words, what was found.
@@ -77,11 +86,15 @@ def predict(
     Raises:
       InputError: If the study cannot be used, or the mask not be written.
     """
-    check_grid(output, study.geometry, study.image.shape)
+    if as_nifti:
+        check_grid(output, study.geometry, study.image.shape)
     found = find_scar(model, study, threshold=choices.threshold, force=choices.force)
     numbers = numbers_of(found)
+    write_dicom(found, numbers, seg, sr)
     report = write_segmentation(
         *(found, output, numbers),
+        as_nifti=as_nifti,
+        probability=choices.probability,
         made_from=origin,
         keep_identifiers=choices.keep_identifiers,
     )

@@ -7,8 +7,9 @@ files, preparing makes `Slices` of it; `run` has the words for networks and what
 import dataclasses
 import enum
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,23 +26,16 @@ class Tissue(enum.IntEnum):
     NO_REFLOW = 4  # dark, inside the scar: microvascular obstruction
 
 
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """How a file keeps a volume, so that a mask can be kept in the same way.
+class Axes:
+    """How stored axes become a study's.
 
     Attributes:
-      shape: Of the stored array.
-      affine: (4, 4) float64, from stored indices to mm.
-      spacing_mm: Along the stored axes.
       order: The stored axes that become (z, y, x).
       flipped: Whether each of (z, y, x) runs against its stored axis.
     """
 
-    shape: tuple[int, int, int]
-    affine: np.ndarray
-    spacing_mm: tuple[float, float, float]
     order: tuple[int, int, int]
-    flipped: tuple[bool, bool, bool] = (False, False, False)
+    flipped: tuple[bool, bool, bool]
 
     def to_zyx(self, array: np.ndarray) -> np.ndarray:
         """Returns the stored array as (Z, Y, X)."""
@@ -54,6 +48,53 @@ class Stored:
     @property
     def _turned(self) -> tuple[int, ...]:
         return tuple(axis for axis in range(3) if self.flipped[axis])
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored(Axes):
+    """How a file keeps a volume, so that a mask can be kept in the same way.
+
+    Attributes:
+      shape: Of the stored array.
+      affine: (4, 4) float64, from stored indices to mm.
+      spacing_mm: Along the stored axes.
+      order: As of `Axes`.
+      flipped: As of `Axes`.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    order: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool] = (False, False, False)
+
+
+class Frame(NamedTuple):
+    """One image of a DICOM series.
+
+    Attributes:
+      fields: Its header's values by keyword; among them, whose it is.
+      number: In its file, from 1; None where that has no others.
+    """
+
+    fields: Mapping[str, Any]
+    number: int | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Series(Axes):
+    """How a DICOM series keeps a stack, so that masks can be kept beside it.
+
+    Attributes:
+      read_frames: Reads the headers of the images again, in the stored order, with what
+        says whose they are: no study holds that.
+      order: As of `Axes`, of the stored (slices, rows, columns).
+      flipped: As of `Axes`.
+    """
+
+    read_frames: Callable[[], Sequence[Frame]]
+    order: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,6 +190,7 @@ class Study:
         DICOM, whose files' names may say whose they are.
       phase_sensitive: Whether the image kept the sign of the signal; None where the
         file does not say.
+      series: How DICOM keeps it; None of other files.
 
     Raises:
       InputError: If the arrays do not agree or hold values no scanner gives.
@@ -164,6 +206,7 @@ class Study:
     readers: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     files: tuple[Path, ...] = ()
     phase_sensitive: bool | None = None
+    series: Series | None = None
 
     def __post_init__(self) -> None:
         where = f"{self.files[0] if self.files else 'patient ' + self.patient}"

@@ -12,6 +12,7 @@ from pydicom.uid import (
     EnhancedMRImageStorage,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    RTStructureSetStorage,
 )
 
 from scarseg_jax.study import Geometry, Study
@@ -36,6 +37,16 @@ def short_axis(
     affines[:, :3, :3] = np.stack([_X * x, _Y * y, _Z * z], axis=1)
     affines[:, :3, 3] = np.array([90.0, 40.0, 120.0]) + at_mm[:, None] * _Z
     return Geometry(affines, spacing_mm)
+
+
+def breathing(geometry: Geometry) -> Geometry:
+    """Returns a stack whose third slice is moved in its plane and the last tilted."""
+    affines = geometry.affines.copy()
+    affines[2, :3, 3] += 3.3 * _X - 1.7 * _Y
+    angle = math.radians(0.7)
+    step = np.linalg.norm(affines[-1, :3, 1])
+    affines[-1, :3, 1] = step * (math.cos(angle) * _Y + math.sin(angle) * _Z)
+    return Geometry(affines, geometry.spacing_mm)
 
 
 def images(
@@ -167,6 +178,47 @@ def workspace(
     )
 
 
+def structure_set(
+    regions: Any,
+    *,
+    kind: str = "CLOSED_PLANAR",
+    frame_of_reference: str = f"{ROOT}.2",
+) -> FileDataset:
+    """Returns an RT Structure Set.
+
+    Args:
+      regions: Pairs of a name and lines, each a pair of the image that it names, or
+        None, and its (N, 3) points in mm, in DICOM's axes.
+      kind: Of the lines.
+      frame_of_reference: Of the points.
+    """
+    data = _header(90, 0)
+    data.SOPClassUID = RTStructureSetStorage
+    data.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    data.Modality, data.FrameOfReferenceUID = "RTSTRUCT", frame_of_reference
+    names, lines = [], []
+    for number, (name, own) in enumerate(regions, 1):
+        names.append(_elements({"ROINumber": number, "ROIName": name}))
+        contours = []
+        for image, points in own:
+            values = [f"{value:.4f}" for value in np.ravel(points)]
+            contour = _elements({"ContourGeometricType": kind, "ContourData": values})
+            if image:
+                contour.ContourImageSequence = _item(ReferencedSOPInstanceUID=image)
+            contours.append(contour)
+        lines.append(_elements({"ReferencedROINumber": number}))
+        lines[-1].ContourSequence = Sequence(contours)
+    data.StructureSetROISequence = Sequence(names)
+    data.ROIContourSequence = Sequence(lines)
+    return data
+
+
+def on_slice(geometry: Geometry, z: int, points_px: np.ndarray) -> np.ndarray:
+    """Returns the (N, 3) mm, in DICOM's axes, of (N, 2) points (x, y) of a slice."""
+    affine = geometry.affines[z]
+    return (points_px @ affine[:3, :2].T + affine[:3, 3]) @ _LPS
+
+
 def circle(y: float, x: float, radius: float) -> np.ndarray:
     """Returns (N, 2) points (x, y)."""
     angle = np.linspace(0, 2 * np.pi, 90, endpoint=False)
@@ -182,7 +234,7 @@ def _header(number: int, z: int) -> FileDataset:
     data.PatientName, data.PatientID, data.PatientBirthDate = NAME, IDENTITY, DATE
     data.StudyDate = datetime.date(1987, 6, 5).strftime("%Y%m%d")
     data.SOPClassUID, data.SOPInstanceUID = MRImageStorage, sop_uid(number, z)
-    data.StudyInstanceUID = f"{ROOT}.1"
+    data.StudyInstanceUID, data.FrameOfReferenceUID = f"{ROOT}.1", f"{ROOT}.2"
     data.SeriesInstanceUID = f"{ROOT}.9{number:08d}"
     data.SeriesNumber, data.Modality = number, "MR"
     data.SliceThickness, data.InversionTime = 8, 300

@@ -8,7 +8,9 @@ import pytest
 import scarseg_jax
 
 HOME = Path(scarseg_jax.__file__).parent
-VOCABULARY = {"errors", "study", "run", "files", "records", "signals", "identifiers"}
+VOCABULARY = {
+    *("errors", "study", "run", "codes", "files", "records", "signals", "identifiers")
+}
 # Each may import those of the lines above, and its own folder.
 ORDER = (
     VOCABULARY,

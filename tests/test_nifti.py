@@ -242,6 +242,18 @@ def test_a_mask_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path, ima
         write_mask(tmp_path / "absent" / "m.nii", image.T > 100, grid)
 
 
+def test_labels_are_named_in_the_header(tmp_path, image):
+    _, grid = read_volume(write_nifti(tmp_path / "a.nii", image))
+    labels = (image.T > 100) + 2 * (image.T > 110)
+    path = tmp_path / "t.nii.gz"
+    write_mask(path, labels, grid, {1: "cavity", 3: "scar"})
+    kept = load(path)
+    (comment,) = kept.header.extensions
+    assert comment.get_content() == b"1 cavity\n3 scar\n"
+    assert kept.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(read_labels(path)[0], labels)
+
+
 @pytest.mark.parametrize("more", [1, 2, 4])
 def test_trailing_axes_of_one_are_dropped(tmp_path, image, more):
     stored = image.reshape(*image.shape, *[1] * more)

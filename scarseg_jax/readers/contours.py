@@ -19,7 +19,11 @@ _log = logging.getLogger(__name__)
 ENDOCARDIUM, EPICARDIUM = "endocardium", "epicardium"
 NO_REFLOW, EXCLUSION, REFERENCE = "no_reflow", "exclusion", "reference"
 ENHANCEMENT = "enhancement"  # where the brightest scar was marked; not the scar
-NAMES = (ENDOCARDIUM, EPICARDIUM, NO_REFLOW, EXCLUSION, REFERENCE, ENHANCEMENT)
+MYOCARDIUM, CAVITY, SCAR = "myocardium", "cavity", "scar"  # areas, not lines
+NAMES = (
+    *(ENDOCARDIUM, EPICARDIUM, MYOCARDIUM, CAVITY, SCAR),
+    *(NO_REFLOW, EXCLUSION, REFERENCE, ENHANCEMENT),
+)
 _MOST_UNKNOWN = 5  # images that a message names
 
 
@@ -81,15 +85,50 @@ def draw(
 
 
 def with_contours(study: Study, masks: dict[str, np.ndarray]) -> Study:
-    """Returns a study with the myocardium between the contours, cavity and no-reflow.
+    """Returns a study with what was drawn: myocardium, cavity, scar and no-reflow.
 
-    Slices in which only one of the two lines was drawn have neither.
+    The myocardium is the area drawn, or else what lies between the two lines; slices in
+    which only one of these was drawn have neither. Scar or no-reflow of which no voxel
+    is in such an area was left out of it, as in label maps, and is added.
 
     Raises:
-      InputError: If no slice has both.
+      InputError: If there is no myocardium.
     """
+    wall, cavity = masks.get(MYOCARDIUM), masks.get(CAVITY)
+    scar, no_reflow = masks.get(SCAR), masks.get(NO_REFLOW)
+    if wall is None:
+        wall, cavity = _between(study, {ENDOCARDIUM: cavity, **masks})
+    else:
+        for name, mask in ((SCAR, scar), (NO_REFLOW, no_reflow)):
+            if mask is not None and mask.any() and not (mask & wall).any():
+                wall = wall | mask
+                _log.warning(
+                    "contours: no voxel of the %s is myocardium; it is added to it",
+                    name,
+                )
+    if not wall.any():
+        raise InputError(
+            "--contours: the myocardium has no voxel; expected some: draw it, or give"
+            " names with --contour_names"
+        )
+    if no_reflow is not None:
+        no_reflow = no_reflow & wall
+    if scar is not None and no_reflow is not None:
+        scar = scar | no_reflow
+    return dataclasses.replace(
+        study, myocardium=wall, cavity=cavity, scar=scar, no_reflow=no_reflow
+    )
+
+
+def _between(
+    study: Study, masks: dict[str, np.ndarray | None]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what lies between the two lines, and inside the inner one."""
     none = np.zeros(study.image.shape, bool)
-    inner, outer = (masks.get(name, none) for name in (ENDOCARDIUM, EPICARDIUM))
+    inner, outer = (
+        none if (mask := masks.get(name)) is None else mask
+        for name in (ENDOCARDIUM, EPICARDIUM)
+    )
     has_inner, has_outer = (
         np.any(m, axis=(1, 2), keepdims=True) for m in (inner, outer)
     )
@@ -97,19 +136,12 @@ def with_contours(study: Study, masks: dict[str, np.ndarray]) -> Study:
     if not both.any():
         raise InputError(
             f"--contours: endocardium in {int(has_inner.sum())} slices and epicardium in"
-            f" {int(has_outer.sum())}, both in none; expected both lines: draw them, or"
-            " give names with --contour_names"
+            f" {int(has_outer.sum())}, both in none; expected both lines, or the"
+            " myocardium: draw them, or give names with --contour_names"
         )
     if (lone := has_inner ^ has_outer).any():
         _log.warning(
             "contours: slices %s have one of the two lines and no myocardium",
             ", ".join(str(z) for z in np.flatnonzero(lone)),
         )
-    cavity, wall = inner & both, outer & ~inner & both
-    no_reflow = masks.get(NO_REFLOW)
-    return dataclasses.replace(
-        study,
-        myocardium=wall,
-        cavity=cavity,
-        no_reflow=None if no_reflow is None else no_reflow & wall,
-    )
+    return outer & ~inner & both, inner & both

@@ -11,8 +11,8 @@ import numpy as np
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import dicom_files, dicom_series, orientation
 from scarseg_jax.readers.dicom_files import Image
-from scarseg_jax.readers.dicom_series import Kind, Series
-from scarseg_jax.study import Geometry, Study
+from scarseg_jax.readers.dicom_series import Kind
+from scarseg_jax.study import Axes, Frame, Geometry, Series, Study
 
 _log = logging.getLogger(__name__)
 _PARALLEL_DEG = 1.0
@@ -21,13 +21,13 @@ _RAS = np.diag([-1.0, -1.0, 1.0])  # of NIfTI, from DICOM's axes to left, back, 
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stack:
+class Stack(Axes):
     """A series' images, one at each place, and how they become a study's slices.
 
     Attributes:
       images: Along the normal of the images as they are stored.
-      order: Which of (slices, rows, columns) become (z, y, x).
-      flipped: Whether each of (z, y, x) runs against its stored axis.
+      order: As of `Axes`, of the stored (slices, rows, columns).
+      flipped: As of `Axes`.
       geometry: Of the study.
       phase_sensitive: Whether the sign of the signal was kept.
       name: Of the series, for messages.
@@ -45,11 +45,6 @@ class Stack:
         """Slices, rows and columns, as the images are stored."""
         fields = self.images[0].fields
         return len(self.images), int(fields["Rows"]), int(fields["Columns"])
-
-    def to_zyx(self, planes: np.ndarray) -> np.ndarray:
-        """Returns stored (slices, rows, columns) as the study's (Z, Y, X)."""
-        turned = tuple(axis for axis in range(3) if self.flipped[axis])
-        return np.flip(planes.transpose(self.order), turned)
 
 
 def read_study(path: Path | str, *, series: Sequence[str] = (), time: int = 0) -> Study:
@@ -76,6 +71,7 @@ def to_study(stack: Stack) -> Study:
         read_image(stack),
         stack.geometry,
         phase_sensitive=stack.phase_sensitive,
+        series=Series(lambda: _frames(stack), stack.order, stack.flipped),
     )
 
 
@@ -136,6 +132,14 @@ def read_image(stack: Stack) -> np.ndarray:
     return stack.to_zyx(np.stack(planes)).astype(np.float32)
 
 
+def _frames(stack: Stack) -> list[Frame]:
+    whose = dicom_files.read_whose(stack.images)
+    numbers = (None if i.frame is None else i.frame + 1 for i in stack.images)
+    pairs = zip(stack.images, whose, strict=True)
+    each = ({**image.fields, **said} for image, said in pairs)
+    return [Frame(*pair) for pair in zip(each, numbers, strict=True)]
+
+
 def _affine(
     image: Image,
     gap_mm: float,
@@ -159,7 +163,9 @@ def _affine(
     return affine
 
 
-def _check_alike(series: Series, images: Sequence[Image]) -> tuple[float, float]:
+def _check_alike(
+    series: dicom_series.Series, images: Sequence[Image]
+) -> tuple[float, float]:
     """Returns the spacing (row to row, column to column) that all images have."""
     made = {
         (
@@ -180,7 +186,7 @@ def _check_alike(series: Series, images: Sequence[Image]) -> tuple[float, float]
     return y, x
 
 
-def _check_parallel(series: Series, images: Sequence[Image]) -> None:
+def _check_parallel(series: dicom_series.Series, images: Sequence[Image]) -> None:
     first, *others = (dicom_series.directions(image) for image in images)
     for n, ways in enumerate(others, 2):
         cosine = float((first * ways).sum(axis=1).min())
@@ -193,7 +199,7 @@ def _check_parallel(series: Series, images: Sequence[Image]) -> None:
             )
 
 
-def _gap_mm(series: Series, images: Sequence[Image]) -> float:
+def _gap_mm(series: dicom_series.Series, images: Sequence[Image]) -> float:
     """Returns the usual distance of slices, by their places; of one, by the header."""
     normal = dicom_series.directions(images[0])[2]
     at_mm = [float(dicom_series.position_mm(image) @ normal) for image in images]

@@ -13,13 +13,13 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import pydicom
 from pydicom import config
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -33,7 +33,13 @@ _LARGEST_SIDE = 4096  # pixels; before anything of that size is allocated
 _PREAMBLE = 128  # bytes before DICM
 # What pydicom raises for values that are not what their types say.
 _DAMAGE = (
-    *(InvalidDicomError, RecursionError, NotImplementedError, LookupError),
+    *(
+        InvalidDicomError,
+        BytesLengthException,
+        RecursionError,
+        NotImplementedError,
+        LookupError,
+    ),
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error),
     *(ValueError, TypeError, AttributeError, ArithmeticError),
 )
@@ -41,7 +47,8 @@ _DAMAGE = (
 _WANTED = (
     *("SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "InstanceNumber"),
     *("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "NumberOfFrames"),
-    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("FrameOfReferenceUID", "Rows", "Columns", "SamplesPerPixel"),
+    "PhotometricInterpretation",
     *("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
     *("ImagePositionPatient", "ImageOrientationPatient"),
     *("TriggerTime", "TemporalPositionIdentifier", "AcquisitionTime"),
@@ -57,6 +64,15 @@ _NAMES = (
 SHOWN = "ShownDescription"  # the series' without these names, for messages
 _STRUCK = "#"
 _LEAST = 2  # letters of a name that is struck out
+# Whose an image is and of which examination, which only files for DICOM's own archives
+# are given.
+_WHOSE = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate"),
+    *("PatientSex", "PatientAge", "PatientSize", "PatientWeight"),
+    *("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+    "PositionReferenceIndicator",
+)
 # How many values each has; what has others is taken as not said.
 _LENGTHS = {
     "PixelSpacing": 2,
@@ -110,7 +126,7 @@ def read_headers(path: Path) -> list[Image]:
     """
     images: list[Image] = []
     passed: collections.Counter[str] = collections.Counter()
-    with _quiet():
+    with quiet():
         for item in _items(path):
             found = _images(item)
             if isinstance(found, str):
@@ -128,6 +144,35 @@ def read_headers(path: Path) -> list[Image]:
     return images
 
 
+def read_whose(images: Sequence[Image]) -> list[dict[str, str]]:
+    """Returns as text, by keyword, whose each image is; what is not said is not there.
+
+    Raises:
+      InputError: If a file can no longer be read.
+    """
+    found: dict[int, dict[str, str]] = {}  # by file: one can have many images
+    for image in images:
+        if id(image.item) in found:
+            continue
+        try:
+            with quiet(), image.item.open() as stream:
+                header = pydicom.dcmread(
+                    stream,
+                    stop_before_pixels=True,
+                    specific_tags=["SpecificCharacterSet", *_WHOSE],
+                )
+                found[id(image.item)] = {
+                    element.keyword: str(element.value)
+                    for element in header
+                    if element.keyword in _WHOSE and element.value not in (None, "")
+                }
+        except _DAMAGE as error:
+            raise InputError(
+                "DICOM: a file of the series cannot be read again; is it still there?"
+            ) from error
+    return [found[id(image.item)] for image in images]
+
+
 def read_pixels(image: Image) -> Any:
     """Returns the (rows, columns) stored values of an image.
 
@@ -135,11 +180,11 @@ def read_pixels(image: Image) -> Any:
       InputError: If they are compressed in a way that nothing here decodes, or damaged.
     """
     try:
-        with _quiet(), image.item.open() as stream:
+        with quiet(), image.item.open() as stream:
             return pixel_array(stream, index=image.frame)
     except Exception as error:  # decoders raise anything
         syntax = ""
-        with contextlib.suppress(Exception), _quiet(), image.item.open() as stream:
+        with contextlib.suppress(Exception), quiet(), image.item.open() as stream:
             header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=[])
             syntax = header.file_meta.TransferSyntaxUID.name
         reason = " ".join(str(error).split())[:80]
@@ -151,7 +196,52 @@ def read_pixels(image: Image) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def opened(path: Path) -> Iterator[pydicom.Dataset]:
+    """Yields all of a file that is no image, such as a segmentation, to be read from.
+
+    Its values are looked at only when asked for: what is wrong with them shows inside.
+
+    Raises:
+      InputError: If it is damaged, there or when values are asked for, deflated or too
+        large.
+    """
+    reason = f"larger than {_LARGEST_FILE / 2**30:g} GiB"
+    try:
+        if path.stat().st_size <= _LARGEST_FILE:
+            with quiet(), path.open("rb") as stream:
+                reason = "deflated"
+                if DeflatedExplicitVRLittleEndian.encode() not in stream.read(1024):
+                    stream.seek(0)
+                    reason = "damaged"
+                    yield pydicom.dcmread(stream)
+                    return
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise InputError(_not_whole(path, reason)) from error
+    raise InputError(_not_whole(path, reason))
+
+
+def _not_whole(path: Path, reason: str) -> str:
+    return (
+        f"--contours={path}: {reason}; expected a whole, plain DICOM file: export it"
+        " anew"
+    )
+
+
+def modality(path: Path) -> str:
+    """Returns what a DICOM file says that it is, such as SEG; empty if it does not."""
+    if path.is_file() and _start(path).endswith(b"DICM"):
+        with contextlib.suppress(*_DAMAGE), quiet():
+            header = pydicom.dcmread(
+                path, stop_before_pixels=True, specific_tags=["Modality"]
+            )
+            return str(header.get("Modality") or "")
+    return ""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
     """Keeps pydicom from warning of, and quoting, what others wrote."""
     told = config.settings.reading_validation_mode
     with warnings.catch_warnings():
@@ -236,7 +326,7 @@ def _frames(item: Item, header: pydicom.Dataset) -> list[Image] | str:
         return f"of more than {_LARGEST_SIDE} pixels"
     if header.get("SamplesPerPixel", 1) != 1:
         return "in colour"
-    own = _unnamed(_flat(header))
+    own = _unnamed(flat(header))
     groups = header.get("PerFrameFunctionalGroupsSequence") or []
     count = int(header.get("NumberOfFrames") or 1)
     if count == 1 and not groups:
@@ -244,9 +334,9 @@ def _frames(item: Item, header: pydicom.Dataset) -> list[Image] | str:
     if count != len(groups):
         return "with frames without a place"
     shared = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
-    own = own | _flat(shared[0])
+    own = own | flat(shared[0])
     return [
-        Image(item, frame if count > 1 else None, own | _flat(group))
+        Image(item, frame if count > 1 else None, own | flat(group))
         for frame, group in enumerate(groups)
     ]
 
@@ -265,13 +355,13 @@ def _unnamed(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, SHOWN: text}
 
 
-def _flat(dataset: pydicom.Dataset) -> dict[str, Any]:
+def flat(dataset: pydicom.Dataset) -> dict[str, Any]:
     """Returns a dataset's values, and those of its sequences of one item, by keyword."""
     found: dict[str, Any] = {}
     for element in dataset:
         if element.VR == "SQ":
             if len(element.value) == 1 and "FunctionalGroups" not in element.keyword:
-                found |= _flat(element.value[0])
+                found |= flat(element.value[0])
         elif element.keyword and element.value not in (None, ""):
             count = _LENGTHS.get(element.keyword, element.VM)
             if count == element.VM:

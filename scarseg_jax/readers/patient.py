@@ -7,7 +7,15 @@ from typing import Any
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import contours as drawn
-from scarseg_jax.readers import cvi42, dicom, dicom_files, nifti, sunnybrook
+from scarseg_jax.readers import (
+    cvi42,
+    dicom,
+    dicom_files,
+    dicom_seg,
+    nifti,
+    rtstruct,
+    sunnybrook,
+)
 from scarseg_jax.readers.label_maps import TABLES, with_labels
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.study import Study
@@ -32,9 +40,11 @@ def read_patient(
       path: A NIfTI file, or DICOM: a folder, a zip or a file.
       myocardium: The mask's NIfTI file, on the image's grid.
       contours: Instead of it, a NIfTI label map on the image's grid; of a DICOM image
-        also a cvi42 workspace, or a folder of Sunnybrook's contours.
+        also a cvi42 workspace, a folder of Sunnybrook's contours, or a DICOM
+        Segmentation or RT Structure Set.
       labels: Whose labels a label map has: one of `label_maps.TABLES`.
-      contour_names: As `names` of `cvi42.read_contours`, in addition.
+      contour_names: Further names of contours, segments and regions, each with the one
+        of `contours.NAMES` that it means.
       centre_px: Of lines, as in `polygons.coverage`.
       series: Of DICOM, as `asked` of `dicom_series.choose`.
       time: Of DICOM, as in `dicom_series.one_at_each_place`.
@@ -80,30 +90,37 @@ def read_patient(
                 f" one of {', '.join(TABLES)}"
             )
         return with_labels(study, file, table=labels, **stored)
-    names = {**cvi42.NAMES, **(contour_names or {})}
-    return _with_lines(stack, study, file, names, centre_px)
+    return _with_drawn(stack, study, file, contour_names or {}, centre_px)
 
 
-def _with_lines(
+def _with_drawn(
     stack: dicom.Stack | None,
     study: Study,
     file: Path,
     names: Mapping[str, str],
     centre_px: float,
 ) -> Study:
+    kind = dicom_files.modality(file)
+    lines, key = None, cvi42.key
     if sunnybrook.is_contours(file):
         lines, key = sunnybrook.read_contours(file, centre_px=centre_px), sunnybrook.key
     elif cvi42.is_workspace(file):
+        names = {**cvi42.NAMES, **names}
         lines = cvi42.read_contours(file, names=names, centre_px=centre_px)
-        key = cvi42.key
-    else:
+    elif kind not in ("SEG", "RTSTRUCT"):
         raise InputError(
-            f"--contours={file}: of no known kind; expected a NIfTI label map, a cvi42"
-            " workspace (.cvi42wsx), or a folder of IM-*-icontour-*.txt"
+            f"--contours={file}: of no known kind; expected a NIfTI label map, a DICOM"
+            " Segmentation or RT Structure Set, a cvi42 workspace (.cvi42wsx), or a"
+            " folder of IM-*-icontour-*.txt"
         )
     if stack is None:
         raise InputError(
             f"--contours={file}: drawn on DICOM images, but the image is NIfTI; give the"
             " DICOM series as --input"
         )
-    return drawn.with_contours(study, drawn.draw(stack, lines, key))
+    if lines is not None:
+        masks = drawn.draw(stack, lines, key)
+    else:
+        read = dicom_seg.read_masks if kind == "SEG" else rtstruct.read_masks
+        masks = read(file, stack, names=names)
+    return drawn.with_contours(study, masks)

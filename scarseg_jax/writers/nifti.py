@@ -1,9 +1,11 @@
 """Masks to NIfTI, on the grid of the image they were found in."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.nifti1 import Nifti1Extension
 
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
@@ -12,7 +14,12 @@ from scarseg_jax.study import Geometry, Stored
 _SAME_STEP = 1e-3  # of the slice distance: more is an uneven stack
 
 
-def write_mask(path: Path, mask: np.ndarray, geometry: Geometry) -> None:
+def write_mask(
+    path: Path,
+    mask: np.ndarray,
+    geometry: Geometry,
+    names: Mapping[int, str] | None = None,
+) -> None:
     """Writes a (Z, Y, X) mask or its labels as uint8, as the image's file is stored.
 
     The header is new, so nothing about the patient gets into it.
@@ -21,16 +28,36 @@ def write_mask(path: Path, mask: np.ndarray, geometry: Geometry) -> None:
       path: Named .nii or .nii.gz.
       mask: The voxels.
       geometry: Where they are.
+      names: Of labels, if it has several: a line for each in the header's comment.
 
     Raises:
       InputError: If the folder cannot be written to, or the slices are not parallel
         and evenly spaced, which the one affine of NIfTI cannot say.
     """
-    stored = geometry.stored or _stored(path, geometry, mask.shape)
-    image = nibabel.Nifti1Image(stored.from_zyx(mask).astype(np.uint8), stored.affine)
+    _write(path, mask.astype(np.uint8), geometry, names)
+
+
+def write_values(path: Path, values: np.ndarray, geometry: Geometry) -> None:
+    """Writes (Z, Y, X) numbers as float32; all else as `write_mask`."""
+    _write(path, values.astype(np.float32), geometry, None)
+
+
+def _write(
+    path: Path,
+    volume: np.ndarray,
+    geometry: Geometry,
+    names: Mapping[int, str] | None,
+) -> None:
+    stored = geometry.stored or _stored(path, geometry, volume.shape)
+    image = nibabel.Nifti1Image(stored.from_zyx(volume), stored.affine)
     image.header.set_xyzt_units("mm")
     # Files whose affine lacks the spacing keep theirs where it was: in pixdim.
     image.header["pixdim"][1:4] = stored.spacing_mm
+    if names:
+        image.header.set_intent("label")
+        text = "".join(f"{label} {name}\n" for label, name in sorted(names.items()))
+        comment = Nifti1Extension("comment", text.encode())
+        image.header.extensions.append(comment)
     suffix = ".nii.gz" if path.name.endswith(".gz") else ".nii"
     try:
         with files.replaced(path, suffix) as partial:

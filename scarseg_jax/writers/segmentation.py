@@ -17,6 +17,8 @@ from scarseg_jax.study import Tissue
 from scarseg_jax.writers import nifti
 
 _MAKER = {"made_by": "scarseg_jax"}  # by which what is ours is known again
+# Of the labels that `tissues` gives.
+_TISSUES = {int(t): t.name.lower() for t in Tissue if t < Tissue.NO_REFLOW}
 
 
 def write_segmentation(
@@ -26,12 +28,14 @@ def write_segmentation(
     *,
     made_from: Mapping[str, Any] | None = None,
     keep_identifiers: bool = False,
+    as_nifti: bool = True,
+    probability: bool = False,
 ) -> dict:
     """Writes the scar mask, and what it was made with under the same name in .json.
 
     Where the networks found the myocardium, NAME_tissues beside it has that too, in the
-    labels of `Tissue`. All or nothing; what stood there before is replaced if it was
-    made here.
+    labels of `Tissue`, which its header names. All or nothing; what stood there before
+    is replaced if it was made here.
 
     Args:
       found: From `find_scar`.
@@ -39,6 +43,8 @@ def write_segmentation(
       numbers: From `numbers_of`, where they are there already.
       made_from: What the JSON shall say besides, of what was given.
       keep_identifiers: As in `describe`.
+      as_nifti: Whether volumes are written, and not the .json alone.
+      probability: Whether NAME_probability is, of scar, as float32.
 
     Returns:
       What the JSON holds.
@@ -49,19 +55,22 @@ def write_segmentation(
     path = Path(path)
     check_ours(path)
     said = describe(found, numbers, keep_identifiers=keep_identifiers)
-    report = {**_MAKER, "mask": path.name, **said}
+    report = {**_MAKER, "mask": path.name if as_nifti else None, **said}
     if made_from is not None:
         report["made_from"] = dict(made_from)
+    geometry = found.study.geometry
     with files.replaced(json_path(path)) as partial:
         partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
         files.sync(partial)  # while the mask can still be left out
         with contextlib.ExitStack() as together:
-            if found.found_the_wall:
-                beside = tissues_path(path)
-                ending = beside.name.removeprefix(_stem(beside))
-                labels = together.enter_context(files.replaced(beside, ending))
-                nifti.write_mask(labels, tissues(found), found.study.geometry)
-            nifti.write_mask(path, found.scar, found.study.geometry)
+            if as_nifti and found.found_the_wall:
+                labels = together.enter_context(_beside(tissues_path(path)))
+                nifti.write_mask(labels, tissues(found), geometry, _TISSUES)
+            if as_nifti and probability:
+                values = together.enter_context(_beside(probability_path(path)))
+                nifti.write_values(values, found.probability, geometry)
+            if as_nifti:
+                nifti.write_mask(path, found.scar, geometry)
     return report
 
 
@@ -90,15 +99,18 @@ def check_ours(path: Path) -> None:
     Raises:
       InputError: If another program's file, or a folder, has one of the names.
     """
-    beside, marks = json_path(path), {**_MAKER, "mask": path.name}.items()
-    others = (path, tissues_path(path), page_path(path))
+    beside = json_path(path)
+    marks: dict[str, str | None] = {**_MAKER, "mask": path.name}
+    others = (path, tissues_path(path), probability_path(path), page_path(path))
     there = [file for file in others if file.exists()]
     try:
         said = json.loads(beside.read_bytes())
-        ours = marks <= {key: said.get(key) for key, _ in marks}.items()
+        if said["mask"] is None and not path.exists():  # NIfTI could not hold it
+            marks["mask"] = None
+        ours = marks.items() <= {key: said.get(key) for key in marks}.items()
     except FileNotFoundError:
         ours = None
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, LookupError, TypeError):
         ours = False
     foreign = [beside] if ours is False else [] if ours else there
     if foreign:
@@ -121,6 +133,16 @@ def page_path(path: Path) -> Path:
 def tissues_path(path: Path) -> Path:
     """Returns where the tissues beside a mask go."""
     return path.with_name(f"{_stem(path)}_tissues{path.name.removeprefix(_stem(path))}")
+
+
+def probability_path(path: Path) -> Path:
+    """Returns where the probability beside a mask goes."""
+    ending = path.name.removeprefix(_stem(path))
+    return path.with_name(f"{_stem(path)}_probability{ending}")
+
+
+def _beside(path: Path) -> contextlib.AbstractContextManager[Path]:
+    return files.replaced(path, path.name.removeprefix(_stem(path)))
 
 
 def _stem(path: Path) -> str:
@@ -175,7 +197,7 @@ def describe(
         "myocardium": (
             "found" if found.found_the_wall else "given" if restricted else "not known"
         ),
-        "tissues": {str(int(t)): t.name.lower() for t in Tissue if t < Tissue.NO_REFLOW}
+        "tissues": {str(label): name for label, name in _TISSUES.items()}
         if found.found_the_wall
         else None,
         "numbers": {k: v for k, v in figures.items() if k != "patient"},
