@@ -172,6 +172,28 @@ class RunRecord:
         return self.selection == "oracle" or patient not in trained.test_patients
 
 
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """What a person made of the networks' answer before accepting it.
+
+    Attributes:
+      asked: When the networks call scar; the segmentation's own decision is the person's.
+      added_ml: Scar that was painted where none was called.
+      erased_ml: Called scar that was erased.
+      slices: Those that were so corrected, from 0.
+    """
+
+    asked: Decision
+    added_ml: float
+    erased_ml: float
+    slices: tuple[int, ...]
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the mask is other than what was called."""
+        return bool(self.slices)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Segmentation:
     """A study and the scar found in it, on the image's own grid.
@@ -187,6 +209,7 @@ class Segmentation:
       cavity: (Z, Y, X) bool, the LV's; as above.
       patient: Of the run's, whose image this is; None if it is nobody's.
       left_out: Networks that were not asked, as they were trained on this patient.
+      review: A person's, who accepted it; None if nobody has looked.
     """
 
     study: Study
@@ -199,6 +222,7 @@ class Segmentation:
     cavity: np.ndarray | None = None
     patient: str | None = None
     left_out: tuple[TrainedMember, ...] = ()
+    review: Review | None = None
 
     @property
     def unseen(self) -> bool:
