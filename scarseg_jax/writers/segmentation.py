@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from scarseg_jax import files
 from scarseg_jax.errors import InputError
 from scarseg_jax.measure.numbers import Numbers, measure
 from scarseg_jax.measure.segments import Reference
+from scarseg_jax.measure.walls import Wall
 from scarseg_jax.run import Review, Segmentation
 from scarseg_jax.study import Study, Tissue
 from scarseg_jax.writers import nifti
@@ -67,9 +69,19 @@ def tissues(found: Segmentation) -> np.ndarray:
     return labels
 
 
-def numbers_of(found: Segmentation, reference: Reference | None = None) -> Numbers:
-    """Returns the figures of a segmentation, in the myocardium given or found."""
-    return measure(with_walls(found), found.scar, reference=reference)
+def numbers_of(
+    found: Segmentation,
+    reference: Reference | None = None,
+    walls: Sequence[Wall] | None = None,
+) -> Numbers:
+    """Returns the figures of a segmentation, in the myocardium given or found.
+
+    Args:
+      found: The segmentation.
+      reference: Where the septum is.
+      walls: As of `measure`.
+    """
+    return measure(with_walls(found), found.scar, reference=reference, walls=walls)
 
 
 def with_walls(found: Segmentation) -> Study:

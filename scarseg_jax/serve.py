@@ -1,0 +1,104 @@
+r"""Serves a page on this machine to look at one patient's scar, correct it and keep it.
+
+python -m scarseg_jax.serve
+python -m scarseg_jax.serve --checkpoint=runs/protocol2 --browser
+
+The page is at 127.0.0.1 alone, at an address that is printed and that nobody else can
+guess; it asks nothing of any other machine. Needs scarseg_jax[serve]. What is sent to it
+is kept until it is read, in a folder that only you can read and that goes with the
+program. Ctrl-C ends it, and with it all that was not downloaded.
+"""
+
+import logging
+import secrets
+import socket
+import sys
+import webbrowser
+
+from absl import app, flags
+
+from scarseg_jax import files
+from scarseg_jax.errors import InputError
+from scarseg_jax.learn.bundle import CARD, LICENCES
+from scarseg_jax.segment.model import IN_THE_BOX, load_model
+from scarseg_jax.terminal import exit_code, only_flags, parse, start_jax
+
+_log = logging.getLogger("scarseg_jax.serve")  # as a command its name is __main__
+_HOST = "127.0.0.1"
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    None,
+    "Working directory of a finished run, its checkpoint or a bundle; default: the"
+    " networks in the box.",
+)
+_PORT = flags.DEFINE_integer(
+    "port", 0, "Of the page; 0: any.", lower_bound=0, upper_bound=65535
+)
+_BROWSER = flags.DEFINE_bool("browser", False, "Open the page in the browser.")
+
+
+def main(argv: list[str]) -> int:
+    """Serves until a signal comes; returns the exit code."""
+    return exit_code(lambda: _serve(argv), remind_s=None)
+
+
+def _serve(argv: list[str]) -> None:
+    only_flags(argv)
+    try:
+        import uvicorn
+
+        from scarseg_jax.serving.app import make_app
+    except ModuleNotFoundError as error:
+        if error.name not in ("uvicorn", "starlette"):
+            raise
+        raise InputError(
+            f"serve needs {error.name}, which is not installed; install it with"
+            ' pip install "scarseg_jax[serve]"'
+        ) from error
+    with (
+        _listening(_PORT.value) as listener,
+        files.private_folder("scarseg_") as folder,
+    ):
+        start_jax()
+        model = load_model(_CHECKPOINT.value or IN_THE_BOX)
+        if not _CHECKPOINT.value:
+            licence = LICENCES[model.run.source]
+            _log.info("the networks in the box (%s/%s): %s", model.path, CARD, licence)
+        port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
+        address = f"http://{_HOST}:{port}/{token}/"
+        sys.stdout.write(
+            f"{address}\nFor research. Not a medical device. Ctrl-C ends.\n"
+        )
+        sys.stdout.flush()
+        if _BROWSER.value:
+            webbrowser.open(address)
+        # The signals are those of `terminal`, which needs asyncio's own loop; and no log
+        # may have an address, whose token opens the page.
+        config = uvicorn.Config(
+            make_app(model, folder, token=token, port=port),
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(port: int) -> socket.socket:
+    """Returns a socket that listens to this machine alone."""
+    try:
+        return socket.create_server((_HOST, port))
+    except OSError as error:
+        raise InputError(
+            f"--port={port}: cannot listen there ({error.strerror}); choose another, or"
+            " 0 for any"
+        ) from error
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)
