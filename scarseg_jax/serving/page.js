@@ -83,6 +83,7 @@ function check(slot, files) {
 
 $("form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  if (state?.can_undo && !confirm("Open another study? What was done by hand with this one goes.")) return;
   const button = event.submitter ?? $("form").querySelector("button");
   const files = { image: [...$("image").files], contours: [...$("contours").files] };
   const all = Object.values(files).flat();
@@ -113,7 +114,6 @@ $("form").addEventListener("submit", async (event) => {
       force: $("force").checked,
     };
     open(await ask("read", { method: "POST", body: JSON.stringify(asked) }));
-    $("choose").open = false;
     $("found").focus();
   } catch (error) {
     complain(error.message);
@@ -164,6 +164,7 @@ function open(all) {
   });
   $("inside-row").hidden = !all.has_wall;
   $("desk").hidden = false;
+  $("choose").open = false;
   complain("");
   state = all;
   turnTo(z);
@@ -194,6 +195,7 @@ function show(now) {
   for (const [name, eye] of Object.entries(now.eyes)) {
     const svg = $(`eye-${name}`);
     svg.setAttribute("aria-label", eye.words);
+    $(`figure-${name}`).hidden = !now.referenced && name !== "scar"; // one is grey enough
     const texts = svg.querySelectorAll("text");
     svg.querySelectorAll("path").forEach((path, i) => {
       const [fill, ink, text] = eye.each[i];
