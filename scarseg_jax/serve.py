@@ -11,7 +11,6 @@ program. Ctrl-C ends it, and with it all that was not downloaded.
 
 import logging
 import secrets
-import socket
 import sys
 import webbrowser
 
@@ -24,7 +23,7 @@ from scarseg_jax.segment.model import IN_THE_BOX, load_model
 from scarseg_jax.terminal import exit_code, only_flags, parse, start_jax
 
 _log = logging.getLogger("scarseg_jax.serve")  # as a command its name is __main__
-_HOST = "127.0.0.1"
+_EXTRA = ("starlette", "uvicorn")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
@@ -45,18 +44,17 @@ def main(argv: list[str]) -> int:
 def _serve(argv: list[str]) -> None:
     only_flags(argv)
     try:
-        import uvicorn
-
         from scarseg_jax.serving.app import make_app
+        from scarseg_jax.serving.server import HOST, listening, server
     except ModuleNotFoundError as error:
-        if error.name not in ("uvicorn", "starlette"):
+        if error.name not in _EXTRA:
             raise
         raise InputError(
             f"serve needs {error.name}, which is not installed; install it with"
             ' pip install "scarseg_jax[serve]"'
         ) from error
     with (
-        _listening(_PORT.value) as listener,
+        listening(_PORT.value) as listener,
         files.private_folder("scarseg_") as folder,
     ):
         start_jax()
@@ -65,39 +63,15 @@ def _serve(argv: list[str]) -> None:
             licence = LICENCES[model.run.source]
             _log.info("the networks in the box (%s/%s): %s", model.path, CARD, licence)
         port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
-        address = f"http://{_HOST}:{port}/{token}/"
+        address = f"http://{HOST}:{port}/{token}/"
         sys.stdout.write(
             f"{address}\nFor research. Not a medical device. Ctrl-C ends.\n"
         )
         sys.stdout.flush()
         if _BROWSER.value:
             webbrowser.open(address)
-        # The signals are those of `terminal`, which needs asyncio's own loop; and no log
-        # may have an address, whose token opens the page.
-        config = uvicorn.Config(
-            make_app(model, folder, token=token, port=port),
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
-
-
-def _listening(port: int) -> socket.socket:
-    """Returns a socket that listens to this machine alone."""
-    try:
-        return socket.create_server((_HOST, port))
-    except OSError as error:
-        raise InputError(
-            f"--port={port}: cannot listen there ({error.strerror}); choose another, or"
-            " 0 for any"
-        ) from error
+        page = make_app(model, folder, token=token, port=port)
+        server(page).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ class Desk:
             if self._case is None or not self._case.accepted:
                 raise Stale
             found = cases.segmentation(self._case)
-            numbers = cases.numbers(self._case)
+            numbers = cases.measured(self._case, found)
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 mask = Path(folder) / _MASK
                 write_segmentation(found, mask, numbers)

@@ -226,9 +226,9 @@ def segmentation(case: Case) -> Segmentation:
     )
 
 
-def numbers(case: Case) -> Numbers:
-    """Returns the figures of the segmentation as it is now."""
-    return numbers_of(segmentation(case), case.reference, case.walls)
+def measured(case: Case, found: Segmentation) -> Numbers:
+    """Returns the figures of a segmentation of the case."""
+    return numbers_of(found, case.reference, case.walls)
 
 
 def review_of(case: Case) -> Review:

@@ -155,7 +155,7 @@ class Uploads:
                 myocardium=mask,
                 contours=None if mask else contours,
                 labels=asked.kind if asked.kind in TABLES else None,
-                series=asked.series,
+                series=list(asked.series),
                 time=asked.time,
                 spacing_from=asked.spacing or spacing_from,
                 slice_axis=asked.slice_axis,

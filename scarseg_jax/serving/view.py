@@ -8,8 +8,8 @@ from typing import Any
 
 from scarseg_jax.measure.numbers import Numbers
 from scarseg_jax.measure.segments import APEX, NAMES, Segment
-from scarseg_jax.serving import case as cases
-from scarseg_jax.serving.case import Case, review_of, segmentation
+from scarseg_jax.run import Review
+from scarseg_jax.serving.case import Case, measured, review_of, segmentation
 from scarseg_jax.show.bulls_eye import SHOWN, colours, key, place
 from scarseg_jax.show.pages import number, size, things
 from scarseg_jax.show.patient_report import (
@@ -39,7 +39,7 @@ def pictures(case: Case) -> dict[str, Any]:
 def state(case: Case) -> dict[str, Any]:
     """Returns outlines, figures and words as they are now."""
     found = segmentation(case)
-    numbers = cases.numbers(case)
+    numbers = measured(case, found)
     return {
         "threshold": case.decision.threshold,
         "min_area_mm2": case.decision.min_area_mm2,
@@ -51,7 +51,7 @@ def state(case: Case) -> dict[str, Any]:
         "eyes": {name: _eye(numbers, name) for name in SHOWN},
         "referenced": numbers.referenced,
         "insertions": [case.anterior, case.inferior],
-        "corrected": _corrected(case),
+        "corrected": _corrected(review_of(case)),
         "can_undo": bool(case.before),
         "can_clear": bool(case.hand.any()),
         "accepted": case.accepted,
@@ -103,8 +103,7 @@ def _eye(numbers: Numbers, shown: str) -> dict[str, Any]:
     return {"each": each, "words": f"{words}: {'; '.join(known) or 'not known'}"}
 
 
-def _corrected(case: Case) -> str:
-    review = review_of(case)
+def _corrected(review: Review) -> str:
     if not review.by_hand:
         return "Not corrected by hand."
     slices = ", ".join(map(str, review.slices))
