@@ -24,7 +24,7 @@ def case_of(study=None, probability=None, decision=None, **values):
     study = study or draw_study("p")
     run, wall = run_record(), np.asarray(study.myocardium)
     if probability is None:
-        probability = np.where(study.scar, 0.8, 0.3) * wall
+        probability = np.where(np.asarray(study.scar), 0.8, 0.3) * wall
     decision = decision or Decision(0.5)
     found = Segmentation(
         study=study,
@@ -76,7 +76,10 @@ def test_what_was_painted_stays_whatever_the_threshold():
     case = cases.painted(case, stroke((40.0, 52.0), z=1, erase=True))
     gone = drawn & ~scar(case)
     assert gone[1].any()
-    for threshold, called in ((0.2, case.found.myocardium), (0.9, np.zeros_like(own))):
+    for threshold, called in (
+        (0.2, np.asarray(case.found.myocardium)),
+        (0.9, np.zeros_like(own)),
+    ):
         other = cases.decided(case, Decision(threshold))
         np.testing.assert_array_equal(scar(other), (called | own) & ~gone)
     back = cases.undone(cases.undone(case))
@@ -96,7 +99,7 @@ def test_scar_is_added_in_the_myocardium_alone_or_anywhere():
     case = case_of()
     assert cases.painted(case, stroke(CAVITY)) is case
     outside = cases.painted(case, stroke(CAVITY, inside=False))
-    assert (scar(outside) & ~case.found.myocardium).any()
+    assert (scar(outside) & ~np.asarray(case.found.myocardium)).any()
     (warning,) = [w for w in view.state(outside)["warnings"] if "outside" in w]
     assert "ml of the scar lie outside" in warning
 
@@ -164,7 +167,7 @@ def test_without_a_myocardium_there_is_still_a_scar_to_correct():
     drawn = draw_study("p")
     study = dataclasses.replace(drawn, myocardium=None, cavity=None, scar=None)
     run = run_record(protocol=1)
-    said = np.where(drawn.scar, 0.8, 0.1).astype(np.float32)
+    said = np.where(np.asarray(drawn.scar), 0.8, 0.1).astype(np.float32)
     decision = Decision(0.5)
     found = Segmentation(study, said, said >= 0.5, decision, run.members, run)
     case = cases.painted(cases.opened(found), stroke(CAVITY))
