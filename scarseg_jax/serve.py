@@ -13,6 +13,7 @@ import logging
 import secrets
 import sys
 import webbrowser
+from pathlib import Path
 
 from absl import app, flags
 
@@ -69,9 +70,19 @@ def _serve(argv: list[str]) -> None:
         )
         sys.stdout.flush()
         if _BROWSER.value:
-            webbrowser.open(address)
+            webbrowser.open(_opener(folder, address).as_uri())
         page = make_app(model, folder, token=token, port=port)
         server(page).run(sockets=[listener])
+
+
+def _opener(folder: Path, address: str) -> Path:
+    """Returns a file that goes on to an address, which no list of programs then shows."""
+    file = folder / "open.html"
+    file.write_text(
+        f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={address}">',
+        encoding="utf-8",
+    )
+    return file
 
 
 if __name__ == "__main__":

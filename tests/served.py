@@ -45,10 +45,11 @@ class Client:
     Attributes:
       folder: The server's private one.
       address: The page's.
+      batch: Of the files that are being sent.
     """
 
     def __init__(self, port: int, folder: Path) -> None:
-        self._port, self.folder = port, folder
+        self._port, self.folder, self.batch = port, folder, 0
         self.address = f"http://{HOST}:{port}/{TOKEN}/"
 
     def ask(
@@ -82,17 +83,25 @@ class Client:
         assert status == 200, said
         return said
 
+    def begin(self) -> None:
+        """Begins to send a study's files."""
+        self.batch = self.ask("files", b"")[1]["batch"]
+
     def send(self, slot: str, file: Path | bytes, ending: str) -> tuple[int, Any]:
         """Sends a file; returns the status and what is said."""
         content = file if isinstance(file, bytes) else file.read_bytes()
-        return self.ask(f"files/{slot}?ending={ending}", content)[:2]
+        return self.ask(f"files/{self.batch}/{slot}?ending={ending}", content)[:2]
+
+    def read(self, **asked: Any) -> tuple[int, Any]:
+        """Has what was sent read; returns the status and what is said."""
+        return self.ask("read", {"batch": self.batch, "asked": asked})[:2]
 
     def opened(self, image: Path, myocardium: Path) -> dict[str, Any]:
         """Opens a study; returns pictures and state."""
-        self.ask("files", method="DELETE")
+        self.begin()
         assert self.send("image", image, ".nii") == (200, {})
         assert self.send("contours", myocardium, ".nii") == (200, {})
-        status, said, _ = self.ask("read", {})
+        status, said = self.read()
         assert status == 200, said
         return said
 

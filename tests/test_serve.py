@@ -158,21 +158,38 @@ def test_a_window_that_shows_another_state_changes_nothing(client, patient):
     assert client.ask("study")[1]["version"] == second["version"]
 
 
+def test_the_files_of_two_windows_are_never_read_together(client, patient):
+    image, myocardium, _ = patient
+    client.begin()
+    assert client.send("image", image, ".nii") == (200, {})
+    first = client.batch
+    client.begin()
+    assert client.send("image", image, ".nii") == (200, {})
+    second, client.batch = client.batch, first
+    for status, said in (client.send("contours", myocardium, ".nii"), client.read()):
+        assert status == 400
+        assert "another window; expected one study at a time" in said["error"]
+    client.batch = second
+    assert "“Contours” is missing" in client.read()[1]["error"]
+
+
 def test_files_are_gone_as_soon_as_they_are_read(client, patient):
     client.opened(*patient[:2])
     assert not [path for path in client.folder.rglob("*") if path.is_file()]
+    client.begin()
     client.send("image", b"not an image", ".nii")
-    assert client.ask("read", {})[0] == 400
+    assert client.read()[0] == 400
     assert not [path for path in client.folder.rglob("*") if path.is_file()]
 
 
 def sent(client, *files, asked=None):
     """The line that is said of files that cannot be used."""
+    client.begin()
     for slot, content, ending in files:
         status, said = client.send(slot, content, ending)
         if status != 200:
             return said["error"]
-    status, said, _ = client.ask("read", asked or {})
+    status, said = client.read(**(asked or {}))
     assert status == 400
     assert "\n" not in said["error"]
     assert str(client.folder) not in said["error"]
@@ -217,10 +234,9 @@ def test_what_cannot_be_used_is_one_line_in_the_words_of_the_page(
         ({"kind": "myops"}, "contours.nii: unknown labels 1"),
         ({"kind": "odd"}, "“What the contours are”=odd; expected one of myocardium"),
         ({"slice_axis": 7}, "“Slice axis”=7; expected one of -1, 0, 1, 2"),
-        ({"odd": 1}, "a request that is not understood (odd: "),
+        ({"odd": 1}, "a request that is not understood (asked.odd: "),
     ):
         assert words in sent(client, *own, asked=asked), asked
-        client.ask("files", method="DELETE")
     filled = write_nifti(tmp_path / "filled.nii", np.ones((80, 72, 3), np.uint8))
     assert "grid" in sent(client, own[0], ("contours", filled, ".nii"))
     assert client.ask("study")[1] == {"version": 0}
@@ -238,11 +254,12 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(client, monkeypatch):
 def test_too_large_and_too_many_are_refused_in_words(tmp_path):
     limits = Limits(bytes=1000, files=2)
     with served(tmp_path / "private", limits=limits) as client:
+        client.begin()
         assert client.send("image", bytes(900), "")[0] == 200
         status, said = client.send("image", bytes(200), "")
         assert status == 400
         assert "larger than 0 MiB together; expected one study" in said["error"]
-        client.ask("files", method="DELETE")
+        client.begin()
         for _ in range(2):
             assert client.send("image", b"", "")[0] == 200
         status, said = client.send("image", b"", "")
@@ -275,10 +292,10 @@ def test_dicom_comes_as_a_zip_or_as_files_and_nobodys_name_goes_out(
         [("image", stream.getvalue(), ".zip")],
         [("image", path, "") for path in files],
     ):
-        client.ask("files", method="DELETE")
+        client.begin()
         for slot, content, ending in (*uploads, ("contours", mask, ".nii")):
             assert client.send(slot, content, ending) == (200, {})
-        status, said, _ = client.ask("read", {})
+        status, said = client.read()
         assert status == 200, said
         answers.append({k: v for k, v in said.items() if k != "version"})
     assert answers[0] == answers[1]

@@ -42,6 +42,14 @@ Body = TypeVar("Body")
 
 
 @dataclasses.dataclass(frozen=True)
+class Read:
+    """Opens what was sent as a batch."""
+
+    batch: int
+    asked: Asked
+
+
+@dataclasses.dataclass(frozen=True)
 class Deed:
     """What a person does; `version` is that of the state which the page showed."""
 
@@ -93,13 +101,13 @@ class Desk:
         self._pictures: dict[str, Any] = {}
         self._version = 0
 
-    def read(self, asked: Asked) -> dict[str, Any]:
+    def read(self, it: Read) -> dict[str, Any]:
         """Reads what was sent, asks the networks, and returns pictures and state."""
         with self._lock:
             spacing_from = sources.spacing_from(self._model.run.source)
-            study = self.uploads.read(asked, spacing_from=spacing_from)
+            study = self.uploads.read(it.batch, it.asked, spacing_from=spacing_from)
             check_grid(Path(_MASK), study.geometry, study.image.shape)
-            case = cases.opened(find_scar(self._model, study, force=asked.force))
+            case = cases.opened(find_scar(self._model, study, force=it.asked.force))
             pictures = view.pictures(case)
             self._put(case)
             self._pictures = pictures
@@ -178,24 +186,21 @@ def make_app(
     async def script(_: Request) -> Response:
         return Response(part("page.js", _HERE), media_type="text/javascript")
 
-    async def clear(_: Request) -> Response:
-        desk.uploads.clear()
-        return JSONResponse({})
+    async def begin(_: Request) -> Response:
+        return JSONResponse({"batch": desk.uploads.begin()})
 
     async def send(request: Request) -> Response:
-        desk.uploads.count(0)
-        path = desk.uploads.new(
-            request.path_params["slot"], request.query_params.get("ending", "")
-        )
+        batch, slot = request.path_params["batch"], request.path_params["slot"]
+        path = desk.uploads.new(batch, slot, request.query_params.get("ending", ""))
         with path.open("xb") as file:
             async for piece in request.stream():
-                desk.uploads.count(len(piece))
+                desk.uploads.count(batch, len(piece))
                 await run_in_threadpool(file.write, piece)
         return JSONResponse({})
 
     async def read(request: Request) -> Response:
-        asked = await _body(request, Asked)
-        return JSONResponse(await run_in_threadpool(desk.read, asked))
+        it = await _body(request, Read)
+        return JSONResponse(await run_in_threadpool(desk.read, it))
 
     async def everything(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(desk.all))
@@ -228,6 +233,8 @@ def make_app(
 
     async def failed(_: Request, error: Exception) -> Response:
         said = f"this went wrong in the program itself ({type(error).__name__})"
+        if isinstance(error, OSError) and error.strerror:
+            said = f"the disk: {error.strerror}"
         return JSONResponse({"error": f"{said}; nothing was changed"}, 500)
 
     deeds = {
@@ -249,8 +256,8 @@ def make_app(
         Route("/", page),
         Route("/page.css", style),
         Route("/page.js", script),
-        Route("/files", clear, methods=["DELETE"]),
-        Route("/files/{slot}", send, methods=["POST"]),
+        Route("/files", begin, methods=["POST"]),
+        Route("/files/{batch:int}/{slot}", send, methods=["POST"]),
         Route("/read", read, methods=["POST"]),
         Route("/study", everything),
         Route("/SCAR.zip", download),

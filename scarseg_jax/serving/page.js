@@ -61,6 +61,11 @@ function complain(words) {
   $("error").hidden = !words;
 }
 
+// A button that is disabled loses the focus, and who is at it no longer knows where.
+const turnOff = (button, off) => button.setAttribute("aria-disabled", off);
+const off = (button) => button.getAttribute("aria-disabled") === "true";
+const onClick = (id, act) => $(id).addEventListener("click", () => off($(id)) || act());
+
 let later = 0;
 
 function say(words) {
@@ -84,10 +89,11 @@ function check(slot, files) {
 $("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   if (state?.can_undo && !confirm("Open another study? What was done by hand with this one goes.")) return;
-  const button = event.submitter ?? $("form").querySelector("button");
+  const button = $("form").querySelector("button");
+  if (off(button)) return;
   const files = { image: [...$("image").files], contours: [...$("contours").files] };
   const all = Object.values(files).flat();
-  button.disabled = true;
+  turnOff(button, true);
   complain("");
   try {
     if (!files.image.length) throw new Error("Image is missing; choose the image's file");
@@ -95,13 +101,13 @@ $("form").addEventListener("submit", async (event) => {
     const bytes = all.reduce((sum, file) => sum + file.size, 0);
     if (all.length > told.limits.files) throw new Error(`more than ${told.limits.files} files; expected one study: choose its series alone, or send a zip`);
     if (bytes > told.limits.bytes) throw new Error(`the files are larger than ${Math.round(told.limits.bytes / 2 ** 20)} MiB together; expected one study: choose its series alone`);
-    await ask("files", { method: "DELETE" });
+    const { batch } = await ask("files", { method: "POST" });
     let sent = 0;
     for (const [slot, own] of Object.entries(files)) {
       for (const file of own) {
         sent += 1;
         $("status").textContent = `Sending file ${sent} of ${all.length} ...`;
-        await ask(`files/${slot}?ending=${ending(slot, file.name) ?? ""}`, { method: "POST", body: file });
+        await ask(`files/${batch}/${slot}?ending=${ending(slot, file.name) ?? ""}`, { method: "POST", body: file });
       }
     }
     $("status").textContent = "Asking the networks; the first time this takes a minute ...";
@@ -113,12 +119,12 @@ $("form").addEventListener("submit", async (event) => {
       slice_axis: +$("slice_axis").value,
       force: $("force").checked,
     };
-    open(await ask("read", { method: "POST", body: JSON.stringify(asked) }));
+    open(await ask("read", { method: "POST", body: JSON.stringify({ batch, asked }) }));
     $("found").focus();
   } catch (error) {
     complain(error.message);
   } finally {
-    button.disabled = false;
+    turnOff(button, false);
     $("status").textContent = "";
   }
 });
@@ -184,7 +190,7 @@ function show(now) {
     $("area").value = now.min_area_mm2;
     tellSliders(now);
   }
-  $("own").disabled = now.networks_own;
+  turnOff($("own"), now.networks_own);
   $("slices").querySelectorAll("label").forEach((label, number) => {
     label.querySelector(".called").setAttribute("d", now.outlines[number]);
     label.querySelector("span").textContent = `${number}: ${now.said[number]}`;
@@ -209,8 +215,8 @@ function show(now) {
     ? "Segments 1 to 16 are not known until the septum is shown: with the tool “Anterior insertion”, choose the point where the right ventricle's wall meets the left one's in front."
     : `Turned by the anterior insertion, slice ${anterior[0]}${inferior ? `, and the inferior one, slice ${inferior[0]}` : ""}.`;
   $("corrected").textContent = now.corrected;
-  $("undo").disabled = !now.can_undo;
-  $("clear").disabled = !now.can_clear;
+  turnOff($("undo"), !now.can_undo);
+  turnOff($("clear"), !now.can_clear);
   $("accept").textContent = now.accepted ? "Take it back" : "Accept";
   $("download").hidden = !now.accepted;
   $("accepted").textContent = now.accepted
@@ -374,9 +380,12 @@ $("width").addEventListener("input", () => setWidth(0));
 document.querySelectorAll("[name=tool]").forEach((one) => one.addEventListener("change", () => study && draw()));
 $("threshold").addEventListener("input", decide);
 $("area").addEventListener("input", decide);
-$("own").addEventListener("click", () => deed("decide", () => ({ decision: null })));
-$("undo").addEventListener("click", () => deed("undo"));
-$("clear").addEventListener("click", () => deed("clear"));
-$("accept").addEventListener("click", () => { const accepted = !state.accepted; deed("accept", () => ({ accepted })); });
+onClick("own", () => deed("decide", () => ({ decision: null })));
+onClick("undo", () => deed("undo"));
+onClick("clear", () => deed("clear"));
+onClick("accept", () => {
+  const accepted = !state.accepted;
+  deed("accept", () => ({ accepted }));
+});
 
 ask("study").then(open).catch((error) => complain(error.message));

@@ -8,6 +8,7 @@ import dataclasses
 import re
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 from scarseg_jax.errors import InputError
@@ -84,103 +85,136 @@ class Asked:
 
 
 class Uploads:
-    """The files of one study, while it is read; they share a folder and limits."""
+    """The files of one study, sent together as a batch within limits.
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        """Takes a private folder; the files go into one of their own in it."""
-        self._home, self._limits = folder, limits
-        self.clear()
+    A second window that sends files begins another batch: never are the image of one and
+    the contours of another read together.
+    """
 
-    def clear(self) -> None:
-        """Deletes all."""
-        for path in self._home.iterdir():
-            shutil.rmtree(path, ignore_errors=True)
-        # A name of its own: what still comes in for the former finds no folder.
-        self._folder = Path(tempfile.mkdtemp(dir=self._home))
-        self._files = self._bytes = 0
+    def __init__(self, home: Path, limits: Limits) -> None:
+        """Takes a private folder; each batch has one of its own in it."""
+        self._home, self._limits = home, limits
+        self._lock = threading.Lock()
+        self._batch = 0
+        self._begin()
 
-    def new(self, slot: str, ending: str) -> Path:
+    def begin(self) -> int:
+        """Deletes what was sent and not yet read; returns the number of a new batch."""
+        with self._lock:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._begin()
+            return self._batch
+
+    def new(self, batch: int, slot: str, ending: str) -> Path:
         """Returns where the next file of a slot goes.
 
         Raises:
-          InputError: If such a file is not taken, or there are too many.
+          InputError: If such a file is not taken, there are too many, or another batch
+            was begun.
         """
         known = ENDINGS.get(slot, ())
         if ending not in known:
             raise InputError(
                 f"{slot}: a file that ends in {ending or 'nothing known'}; expected"
-                f" {', '.join(one or 'DICOM' for one in known)}"
+                f" {', '.join(one or 'DICOM' for one in known) or 'no such file'}"
             )
-        self._files += 1
-        if self._files > self._limits.files:
-            raise InputError(
-                f"more than {self._limits.files} files; expected one study: choose its"
-                " series alone, or send a zip"
-            )
-        home = self._sent(slot)
-        home.mkdir(parents=True, exist_ok=True)
-        return home / f"{self._files:05d}{ending}"
+        with self._lock:
+            self._check(batch)
+            self._files += 1
+            if self._files > self._limits.files:
+                raise InputError(
+                    f"more than {self._limits.files} files; expected one study: choose"
+                    " its series alone, or send a zip"
+                )
+            home = _sent(self._folder, slot)
+            home.mkdir(parents=True, exist_ok=True)
+            return home / f"{self._files:05d}{ending}"
 
-    def count(self, more: int) -> None:
-        """Notes bytes that came, or that are to come.
+    def count(self, batch: int, more: int) -> None:
+        """Notes bytes that came.
 
         Raises:
-          InputError: If they are too many.
+          InputError: If they are too many, or another batch was begun.
         """
-        self._bytes += more
-        if self._bytes > self._limits.bytes:
-            raise InputError(
-                f"the files are larger than {self._limits.bytes / 2**20:,.0f} MiB"
-                " together; expected one study: choose its series alone"
-            )
+        with self._lock:
+            self._check(batch)
+            self._bytes += more
+            if self._bytes > self._limits.bytes:
+                raise InputError(
+                    f"the files are larger than {self._limits.bytes / 2**20:,.0f} MiB"
+                    " together; expected one study: choose its series alone"
+                )
 
-    def read(self, asked: Asked, *, spacing_from: str) -> Study:
+    def read(self, batch: int, asked: Asked, *, spacing_from: str) -> Study:
         """Returns the study that was sent, and deletes its files.
 
         Args:
+          batch: Whose files.
           asked: How.
           spacing_from: Where that does not say it.
 
         Raises:
-          InputError: As `read_patient`; the line names the page's fields.
+          InputError: As `read_patient`, or if another batch was begun.
         """
+        with self._lock:
+            self._check(batch)
+            folder = self._folder  # from here on nobody else's
+            self._begin()
         try:
-            image, contours = (self._path(slot) for slot in (IMAGE, CONTOURS))
-            if image is None:
-                raise InputError("--input is missing; choose the image's file")
-            nifti = contours is not None and contours.name.endswith((".nii", ".nii.gz"))
-            mask = contours if nifti and asked.kind == MYOCARDIUM else None
-            study = read_patient(
-                image,
-                myocardium=mask,
-                contours=None if mask else contours,
-                labels=asked.kind if asked.kind in TABLES else None,
-                series=list(asked.series),
-                time=asked.time,
-                spacing_from=asked.spacing or spacing_from,
-                slice_axis=asked.slice_axis,
-            )
+            study = _read(folder, asked, spacing_from)
             # Where they were for a moment means nothing to who reads of them.
             files = tuple(Path(file.name) for file in study.files)
             return dataclasses.replace(study, files=files)
         finally:
-            self.clear()
-
-    def _sent(self, slot: str) -> Path:
-        return self._folder / "sent" / slot
-
-    def _path(self, slot: str) -> Path | None:
-        """Returns a slot's file, or the folder of several, under the slot's own name."""
-        sent = self._sent(slot)
-        files = sorted(sent.iterdir()) if sent.is_dir() else []
-        if not files:
-            return None
-        one = len(files) == 1
-        ending = "".join(files[0].suffixes) if one else ""
-        return (files[0] if one else sent).rename(self._folder / f"{slot}{ending}")
+            shutil.rmtree(folder, ignore_errors=True)
 
     def line(self, error: InputError) -> str:
         """Returns an error as the page says it: in its own words, and without folders."""
         said = " ".join(str(error).split())
         said = re.sub(rf"{re.escape(str(self._home))}/[^/\s]+/", "", said)
         return _FLAG.sub(lambda found: f"“{FIELDS[found[1]]}”", said)
+
+    def _begin(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(dir=self._home))
+        self._batch += 1
+        self._files = self._bytes = 0
+
+    def _check(self, batch: int) -> None:
+        if batch != self._batch:
+            raise InputError(
+                "other files were sent from another window; expected one study at a"
+                " time: send these again"
+            )
+
+
+def _read(folder: Path, asked: Asked, spacing_from: str) -> Study:
+    image, contours = (_path(folder, slot) for slot in (IMAGE, CONTOURS))
+    if image is None:
+        raise InputError("--input is missing; choose the image's file")
+    nifti = contours is not None and contours.name.endswith((".nii", ".nii.gz"))
+    mask = contours if nifti and asked.kind == MYOCARDIUM else None
+    return read_patient(
+        image,
+        myocardium=mask,
+        contours=None if mask else contours,
+        labels=asked.kind if asked.kind in TABLES else None,
+        series=list(asked.series),
+        time=asked.time,
+        spacing_from=asked.spacing or spacing_from,
+        slice_axis=asked.slice_axis,
+    )
+
+
+def _sent(folder: Path, slot: str) -> Path:
+    return folder / "sent" / slot
+
+
+def _path(folder: Path, slot: str) -> Path | None:
+    """Returns a slot's file, or the folder of several, under the slot's own name."""
+    sent = _sent(folder, slot)
+    files = sorted(sent.iterdir()) if sent.is_dir() else []
+    if not files:
+        return None
+    one = len(files) == 1
+    ending = "".join(files[0].suffixes) if one else ""
+    return (files[0] if one else sent).rename(folder / f"{slot}{ending}")
