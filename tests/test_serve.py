@@ -11,7 +11,17 @@ import nibabel
 import numpy as np
 import pytest
 from builders import load, write_nifti
-from dicom_studies import DATE, IDENTITY, NAME, images, short_axis, write
+from dicom_studies import (
+    DATE,
+    IDENTITY,
+    NAME,
+    circle,
+    images,
+    short_axis,
+    sop_uid,
+    workspace,
+    write,
+)
 from hearts import heart
 from served import TOKEN, model_of, served, write_patient
 from test_signals import ended, started
@@ -299,6 +309,18 @@ def test_dicom_comes_as_a_zip_or_as_files_and_nobodys_name_goes_out(
         assert status == 200, said
         answers.append({k: v for k, v in said.items() if k != "version"})
     assert answers[0] == answers[1]
+    client.begin()
+    lines = [
+        (sop_uid(7, z), name, circle(33.5, 33.5, radius))
+        for z in range(4)
+        for name, radius in (("saendocardialContour", 20), ("saepicardialContour", 30))
+    ]
+    client.send("image", stream.getvalue(), ".zip")
+    client.send("contours", workspace(lines).encode(), ".cvi42wsx")
+    status, said = client.read()
+    assert status == 200, said
+    lv_g = float(said["figures"]["lv_mass"].removesuffix(" g"))
+    assert lv_g == pytest.approx(1.05 * np.pi * (30**2 - 20**2) * 40 / 1000, rel=0.01)
     archive = accepted_zip(client, said)
     everything = [json.dumps(answers), caplog.text]
     everything += [archive.read(name).decode("latin-1") for name in archive.namelist()]
