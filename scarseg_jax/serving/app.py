@@ -108,15 +108,17 @@ class Desk:
             study = self.uploads.read(it.batch, it.asked, spacing_from=spacing_from)
             check_grid(Path(_MASK), study.geometry, study.image.shape)
             case = cases.opened(find_scar(self._model, study, force=it.asked.force))
-            pictures = view.pictures(case)
+            # Before it is kept: what fails changes nothing.
+            pictures, told = view.pictures(case), view.state(case)
             self._put(case)
             self._pictures = pictures
-            return self._all(case)
+            return {**pictures, **told, "version": self._version}
 
     def all(self) -> dict[str, Any]:
         """Returns pictures and state, or that there is no study."""
         with self._lock:
-            return self._all(self._case) if self._case else {"version": self._version}
+            now = view.state(self._case) if self._case else {}
+            return {**self._pictures, **now, "version": self._version}
 
     def do(self, deed: Deed, change: Callable[[Case], Case]) -> dict[str, Any]:
         """Changes the study and returns its state.
@@ -128,7 +130,7 @@ class Desk:
             if self._case is None or deed.version != self._version:
                 raise Stale
             case = change(self._case)
-            told = view.state(case)  # before it is kept: what fails changes nothing
+            told = view.state(case)  # before it is kept, as above
             if case is not self._case:
                 self._put(case)
             return {**told, "version": self._version}
@@ -157,9 +159,6 @@ class Desk:
     def _put(self, case: Case) -> None:
         self._case = case
         self._version += 1
-
-    def _all(self, case: Case) -> dict[str, Any]:
-        return {**self._pictures, **view.state(case), "version": self._version}
 
 
 def make_app(

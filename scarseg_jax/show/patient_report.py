@@ -32,8 +32,8 @@ _PHASE = {
     None: "not known whether magnitude or phase-sensitive",
 }
 # On A4 the first page's text is so wide, below the header so high, less for each
-# warning; a slice's words are so high.
-_WIDTH_MM, _HEIGHT_MM, _WARNING_MM, _WORDS_MM = 186, 200, 4.5, 11
+# warning and for a review; a slice's words are so high.
+_WIDTH_MM, _HEIGHT_MM, _WARNING_MM, _REVIEW_MM, _WORDS_MM = 186, 200, 4.5, 9, 11
 _MOST_COLUMNS = 8
 
 
@@ -85,7 +85,7 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
         decision=found.decision,
         review=None if found.review is None else _review(found.review),
         slices=slices,
-        columns=_columns(len(found.scar), len(warnings)),
+        columns=_columns(len(found.scar), len(warnings), found.review is not None),
         outlines=[(name, words) for name, words, _ in outlines_of(found)],
         sizes=_sizes(numbers),
         density=DENSITY_G_PER_ML,
@@ -143,7 +143,8 @@ def _review(review: Review) -> str:
         return f"{said}; not corrected by hand"
     slices = ", ".join(map(str, review.slices))
     return (
-        f"{said}; corrected by hand in slices {slices}: {review.added_ml:.2g} ml added,"
+        f"{said}; corrected by hand in {things(len(review.slices), 'slice')} {slices}:"
+        f" {review.added_ml:.2g} ml added,"
         f" {review.erased_ml:.2g} ml erased"
     )
 
@@ -154,7 +155,7 @@ def outlines_of(found: Segmentation) -> list[tuple[str, str, np.ndarray]]:
     each = (
         ("myocardium", "myocardium", found.myocardium),
         ("cavity", "cavity", found.cavity),
-        ("called", "scar, by hand" if by_hand else "called scar", found.scar),
+        ("called", "scar, corrected by hand" if by_hand else "called scar", found.scar),
     )
     return [(style, words, mask) for style, words, mask in each if mask is not None]
 
@@ -228,9 +229,9 @@ def _marks(geometry: Geometry, around_mm: Sequence[float]) -> str:
     )
 
 
-def _columns(count: int, warnings: int) -> int:
+def _columns(count: int, warnings: int, reviewed: bool) -> int:
     """Returns the fewest pictures beside each other whose rows fit the first page."""
-    height_mm = _HEIGHT_MM - _WARNING_MM * warnings
+    height_mm = _HEIGHT_MM - _WARNING_MM * warnings - _REVIEW_MM * reviewed
     for columns in range(2, _MOST_COLUMNS):
         rows = -(-count // columns)
         if rows * (_WIDTH_MM / columns + _WORDS_MM) <= height_mm:
