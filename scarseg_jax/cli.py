@@ -1,4 +1,4 @@
-"""One command for all: scarseg run|predict|compare|export, each as python -m has it."""
+"""One command for all: scarseg run|predict|serve|compare|export, each as python -m has it."""
 
 import importlib
 import sys
@@ -9,6 +9,10 @@ from absl import app
 _COMMANDS = {
     "run": ("scarseg_jax.main", "prepare, train, evaluate and report"),
     "predict": ("scarseg_jax.predict", "find scar in one image or many"),
+    "serve": (
+        "scarseg_jax.serve",
+        "look at one patient's scar in a browser, correct it",
+    ),
     "compare": ("scarseg_jax.compare", "compare finished runs"),
     "export": ("scarseg_jax.export", "make of a run a bundle that needs nothing else"),
 }

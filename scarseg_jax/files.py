@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -56,9 +58,35 @@ def replaced(path: Path, suffix: str = ".partial") -> Iterator[Path]:
 
 
 def discard_unfinished() -> None:
-    """Deletes what is being written: for a program that ends at once."""
-    for partial in list(_unfinished):
-        partial.unlink(missing_ok=True)
+    """Deletes what is not to stay: for a program that ends at once."""
+    for path in list(_unfinished):
+        _discard(path)
+
+
+@contextlib.contextmanager
+def private_folder(prefix: str) -> Iterator[Path]:
+    """Yields a new folder that only you can read; it goes as the program goes.
+
+    Args:
+      prefix: Of its name, where the system keeps what is temporary.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
+    _unfinished.add(folder)
+    try:
+        yield folder
+    finally:
+        _discard(folder)
+        _unfinished.discard(folder)
+
+
+def _discard(path: Path) -> None:
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    # Under another name no thread can put anything more into it.
+    gone = path.with_name(f"{path.name}.gone")
+    path.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def put(partial: Path, path: Path) -> None:

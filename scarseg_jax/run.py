@@ -199,6 +199,28 @@ class RunRecord:
         return self.selection == "oracle" or patient not in trained.test_patients
 
 
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """What a person made of the networks' answer before accepting it.
+
+    Attributes:
+      asked: When the networks call scar; the segmentation's own decision is the person's.
+      added_ml: Scar that was painted where none was called.
+      erased_ml: Called scar that was erased.
+      slices: Those that were so corrected, from 0.
+    """
+
+    asked: Decision
+    added_ml: float
+    erased_ml: float
+    slices: tuple[int, ...]
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether the mask is other than what was called."""
+        return bool(self.slices)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Segmentation:
     """A study and the scar found in it, on the image's own grid.
@@ -216,6 +238,7 @@ class Segmentation:
       left_out: Networks that were not asked, as they were trained on this patient.
       between_ml: Where the scar's true volume lies with a probability of
         `INTERVAL_LEVEL`; None where that cannot be told.
+      review: A person's, who accepted it; None if nobody has looked.
     """
 
     study: Study
@@ -229,6 +252,7 @@ class Segmentation:
     patient: str | None = None
     left_out: tuple[TrainedMember, ...] = ()
     between_ml: tuple[float, float] | None = None
+    review: Review | None = None
 
     @property
     def unseen(self) -> bool:

@@ -22,14 +22,16 @@ _log = logging.getLogger(__name__)
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48: colours and the like
 
 
-def exit_code(job: Callable[[], None]) -> int:
+def exit_code(job: Callable[[], None], *, remind_s: float | None = 8) -> int:
     """Does a command's job; returns its exit code, after a line on what went wrong.
+
+    `remind_s` is that of `log_to_terminal`.
 
     2: something given cannot be used; 3: not all could be done, as the disk is full or
     fails or some studies of a cohort cannot be used, and what was finished is kept; 4:
     training diverged; 128 and more: a signal.
     """
-    log_to_terminal()
+    log_to_terminal(remind_s)
     try:
         with signals.at_once():
             job()
@@ -51,11 +53,12 @@ def exit_code(job: Callable[[], None]) -> int:
     return 0
 
 
-def log_to_terminal(remind_s: float = 8) -> None:
+def log_to_terminal(remind_s: float | None = 8) -> None:
     """Shows this package's progress, and of the libraries nothing but what they raise.
 
     Args:
-      remind_s: After so much silence, that and how long the last step goes on is said.
+      remind_s: After so much silence, that and how long the last step goes on is said;
+        None where a person is waited for.
     """
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):
@@ -67,7 +70,8 @@ def log_to_terminal(remind_s: float = 8) -> None:
     package.handlers = [handler]
     package.setLevel(logging.INFO)
     package.propagate = False
-    threading.Thread(target=_remind, args=(handler, remind_s), daemon=True).start()
+    if remind_s is not None:
+        threading.Thread(target=_remind, args=(handler, remind_s), daemon=True).start()
 
 
 def _remind(handler: logging.Handler, remind_s: float) -> None:

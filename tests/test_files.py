@@ -1,3 +1,4 @@
+import contextlib
 import errno
 from pathlib import Path
 
@@ -153,3 +154,18 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog)
     monkeypatch.setattr("fcntl.flock", unlocked)
     with files.claimed(tmp_path):
         assert "cannot be locked (No locks available)" in caplog.text
+
+
+def test_a_private_folder_is_for_nobody_else_and_goes_with_all_in_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for ends_well in (True, False):
+        with contextlib.suppress(KeyError), files.private_folder("ours_") as folder:
+            assert folder.name.startswith("ours_")
+            assert folder.stat().st_mode & 0o777 == 0o700
+            (folder / "deep").mkdir()
+            (folder / "deep" / "file").write_text("somebody")
+            if not ends_well:
+                raise KeyError
+        assert not list(tmp_path.iterdir())

@@ -19,15 +19,15 @@ ORDER = (
     {"prepare", "show"},
     {"learn"},
     {"segment"},
-    {"settings", "prediction"},
+    {"settings", "prediction", "serving"},
     {"experiment", "terminal", "cohort"},
     {"cluster"},
-    {"main", "predict", "compare", "export", "cli"},
+    {"main", "predict", "compare", "export", "serve", "cli"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 SHOW_MAY_IMPORT = VOCABULARY | {"judge", "measure", "show"}
 WITH_JAX = {"learn", "segment.model", "segment.pipeline", "experiment", "terminal"}
-WITH_FLAGS = {"main", "predict", "export", "cli", "terminal"}
+WITH_FLAGS = {"main", "predict", "export", "serve", "cli", "terminal"}
 MODULES = {
     ".".join(path.relative_to(HOME).with_suffix("").parts): path
     for path in sorted(HOME.rglob("*.py"))

@@ -2,9 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.measure.walls import Shape, wall_of, walls_of
+from scarseg_jax.measure.walls import Shape, _filled, wall_of, walls_of
 from tests.hearts import INNER_MM, OUTER_MM, heart, polar
 
 SPACING_MM = (10.0, 1.0, 1.0)
@@ -68,3 +69,10 @@ def test_angles_run_counter_clockwise_from_the_right_in_mm():
 def test_a_study_without_myocardium_is_refused():
     with pytest.raises(InputError, match="tube: no myocardium"):
         walls_of(dataclasses.replace(heart(), myocardium=None))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.7])
+def test_holes_are_filled_as_scipy_fills_them(rng, share):
+    for shape in ((1, 1), (1, 9), (40, 33)):
+        mask = rng.random(shape) < share
+        np.testing.assert_array_equal(_filled(mask), ndimage.binary_fill_holes(mask))

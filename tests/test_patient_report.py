@@ -19,7 +19,7 @@ from scarseg_jax.measure.numbers import measure
 from scarseg_jax.measure.segments import from_insertions
 from scarseg_jax.measure.zones import find_zones
 from scarseg_jax.readers import emidec as emidec_reader
-from scarseg_jax.run import Segmentation
+from scarseg_jax.run import Review, Segmentation
 from scarseg_jax.show.patient_report import write_patient_report
 from scarseg_jax.show.pictures import outline
 from tests.builders import draw_study, run_record, turned
@@ -366,6 +366,19 @@ def test_it_prints_on_two_pages(tmp_path, slices):
     doubts = ("A doubt of many words. " * 4,) * 6
     numbers = dataclasses.replace(numbers, warnings=doubts)
     assert pages_of(tmp_path, found, numbers) == 2
+
+
+@in_browser
+@pytest.mark.parametrize("slices", [9, 16])
+def test_so_it_does_when_a_person_corrected_every_slice(tmp_path, slices):
+    found, numbers = full(slices)
+    review = Review(found.decision, 1.25, 0.5, tuple(range(slices)))
+    found = dataclasses.replace(found, review=review)
+    assert pages_of(tmp_path, found, numbers) == 2
+    page = Page((tmp_path / "page.html").read_text())
+    assert "accepted by a person; the networks' own limits are 0.35 and" in page.text
+    assert f"{slices - 1}: 1.2 ml added, 0.5 ml erased" in page.text
+    assert "scar, corrected by hand" in page.text
 
 
 @in_browser

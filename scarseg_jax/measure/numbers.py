@@ -12,7 +12,7 @@ from scarseg_jax.measure.grid import on_grid
 from scarseg_jax.measure.mass import DENSITY_G_PER_ML, mass_g, percent, volume_ml
 from scarseg_jax.measure.segments import NAMES, Reference, Segment, segments_of
 from scarseg_jax.measure.transmurality import chords_of, depth_percent
-from scarseg_jax.measure.walls import walls_of
+from scarseg_jax.measure.walls import Wall, walls_of
 from scarseg_jax.measure.zones import Levels, Remote, Zones
 from scarseg_jax.study import Study
 
@@ -98,6 +98,7 @@ def measure(
     no_reflow: np.ndarray | None = None,
     reference: Reference | None = None,
     zones: Zones | None = None,
+    walls: Sequence[Wall] | None = None,
 ) -> Numbers:
     """Returns the figures of a scar, drawn or found, in a study.
 
@@ -107,6 +108,7 @@ def measure(
       no_reflow: (Z, Y, X) bool, which is scar too, whether the mask has it or not.
       reference: Where the septum is, from `segments`.
       zones: From `zones.find_zones`.
+      walls: The study's, from `walls_of`, where many scars in them are measured.
 
     Raises:
       InputError: If a mask has another shape than the image.
@@ -124,10 +126,11 @@ def measure(
     scar_ml = volume_ml(scar, geometry)
     depth, depth_of_scar, found = None, None, None
     if lv is not None:
-        chords = chords_of(walls_of(study), scar)
+        walls = walls or walls_of(study)
+        chords = chords_of(walls, scar)
         mm2 = geometry.extents_mm[chords.slice] * chords.width_mm
         depth, depth_of_scar = depth_percent(chords.scar, mm2)
-        found = segments_of(study, scar, reference)
+        found = segments_of(study, scar, reference, walls=walls, chords=chords)
     return Numbers(
         patient=study.patient,
         lv_volume_ml=lv_ml,

@@ -23,7 +23,7 @@ from scipy import ndimage
 from scarseg_jax.errors import InputError
 from scarseg_jax.measure.grid import on_grid
 from scarseg_jax.measure.mass import percent
-from scarseg_jax.measure.transmurality import chords_of, depth_percent
+from scarseg_jax.measure.transmurality import Chords, chords_of, depth_percent
 from scarseg_jax.measure.walls import Shape, Wall, walls_of
 from scarseg_jax.study import Geometry, Study
 
@@ -220,7 +220,12 @@ def _mean_deg(angles: Sequence[float]) -> float:
 
 
 def segments_of(
-    study: Study, scar: np.ndarray, reference: Reference | None
+    study: Study,
+    scar: np.ndarray,
+    reference: Reference | None,
+    *,
+    walls: Sequence[Wall] | None = None,
+    chords: Chords | None = None,
 ) -> Segments:
     """Returns the scar in each segment.
 
@@ -231,11 +236,13 @@ def segments_of(
       study: With its myocardium.
       scar: (Z, Y, X) bool, no-reflow included.
       reference: Where the septum is; None leaves 1 to 16 unknown.
+      walls: From `walls_of`, where they are there already.
+      chords: From `chords_of` of the same, likewise.
 
     Raises:
       InputError: If the study has no myocardium, or the scar another grid.
     """
-    walls, geometry = walls_of(study), study.geometry
+    walls, geometry = walls or walls_of(study), study.geometry
     scar = on_grid("scar", scar, study.image.shape)
     rings = [z for z, wall in enumerate(walls) if wall.shape is Shape.RING]
     caps = [
@@ -245,14 +252,15 @@ def segments_of(
     ]
     each = [Segment(number, name) for number, name in enumerate(NAMES, start=1)]
     if reference is not None and len(rings) >= _LEAST_RINGS:
-        pixels, found = _pixels(walls, scar, rings), chords_of(walls, scar)
-        chords = _Parts(found.slice, found.angle_deg, found.width_mm, found.scar)
+        found = chords or chords_of(walls, scar)
+        lines = _Parts(found.slice, found.angle_deg, found.width_mm, found.scar)
+        pixels = _pixels(walls, scar, rings)
         number = 0
         for share, sectors in zip(_thirds(rings, geometry), _SECTORS, strict=True):
             for sector in range(sectors):
                 own, rays = (
                     parts.take(parts.sector(reference, sectors) == sector)
-                    for parts in (pixels, chords)
+                    for parts in (pixels, lines)
                 )
                 number += 1
                 each[number - 1] = _segment(number, own, rays, share, geometry)

@@ -9,6 +9,7 @@ half of a wall is larger than the inner.
 """
 
 import dataclasses
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -76,6 +77,41 @@ def depth_percent(
 
 def _chords(wall: Wall, scar: np.ndarray) -> np.ndarray:
     """Returns a ring's chords, (n, 4): angle, length, width, share of scar."""
+    if (lines := _LINES.get(wall)) is None:
+        lines = _LINES[wall] = _lines(wall)
+    share = np.zeros(len(lines.chords))
+    if share.size:
+        scarred = np.pad(scar[lines.cut], 3) * lines.tissue
+        # Half of the wall, and not of the pixel, which reaches across the borders.
+        reached = _at(scarred, lines.at, np.array(wall.pixel_mm)) > lines.half
+        share = reached.mean(axis=1)
+    return np.column_stack([lines.chords, share])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Lines:
+    """What a ring's chords are, whatever is scar.
+
+    Attributes:
+      chords: (n, 3): angle, length, width.
+      cut: The ring's place in the slice; `tissue` has 3 pixels around it.
+      tissue: 1 in the wall, else 0.
+      at: (n, parts, 2) places along the chords, mm from the corner of `tissue`.
+      half: (n, parts) half of the tissue there.
+    """
+
+    chords: np.ndarray
+    cut: tuple[slice, slice]
+    tissue: np.ndarray
+    at: np.ndarray
+    half: np.ndarray
+
+
+# Of walls as long as they are there: one wall may be asked about many scars.
+_LINES: weakref.WeakKeyDictionary[Wall, _Lines] = weakref.WeakKeyDictionary()
+
+
+def _lines(wall: Wall) -> _Lines:
     pixel = np.array(wall.pixel_mm)
     rows, columns = (np.flatnonzero(wall.outer.any(axis=axis)) for axis in (1, 0))
     corner = np.array([rows[0], columns[0]])
@@ -94,18 +130,14 @@ def _chords(wall: Wall, scar: np.ndarray) -> np.ndarray:
     kept = length >= _LEAST_PX * np.sqrt(pixel.prod())  # of NaN, not
     points, normals = points[kept], normals[kept]
     to_inner, length = to_inner[kept], length[kept]
-    share = np.zeros(kept.sum())
-    if kept.any():
-        parts = int(np.ceil(length.max() / step))
-        depth = (np.arange(parts) + 0.5) / parts * length[:, None] - to_inner[:, None]
-        at = points[:, None] + depth[..., None] * normals[:, None]
-        tissue = outer * (1 - inner)
-        scarred = np.pad(scar[cut], 3) * tissue
-        # Half of the wall, and not of the pixel, which reaches across the borders.
-        share = (_at(scarred, at, pixel) > _at(tissue, at, pixel) / 2).mean(axis=1)
+    parts = int(np.ceil(length.max() / step)) if kept.any() else 0
+    depth = (np.arange(parts) + 0.5) / parts * length[:, None] - to_inner[:, None]
+    at = points[:, None] + depth[..., None] * normals[:, None]
+    tissue = outer * (1 - inner)
     y, x = (points / pixel).T + corner[:, None] - 3
-    widths = np.full(length.shape, width)
-    return np.stack([wall.angle_deg(y, x), length, widths, share], axis=1)
+    chords = [wall.angle_deg(y, x), length, np.full(length.shape, width)]
+    half = _at(tissue, at, pixel) / 2
+    return _Lines(np.stack(chords, axis=1), cut, tissue, at, half)
 
 
 def _midline(

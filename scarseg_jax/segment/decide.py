@@ -37,10 +37,11 @@ def without_small(mask: np.ndarray, least_px: Sequence[float] | np.ndarray):
     kept = mask.copy()
     for slice_, least in zip(kept, least_px, strict=True):
         if least > 1 and slice_.any():
-            labels = np.zeros(slice_.shape, np.int32)
-            ndimage.label(slice_, _TOUCHING, output=labels)
+            part = slice_[_box(slice_)]
+            labels = np.zeros(part.shape, np.int32)
+            ndimage.label(part, _TOUCHING, output=labels)
             size = np.bincount(labels.ravel())
-            slice_ &= size[labels] >= least
+            part &= size[labels] >= least
     return kept
 
 

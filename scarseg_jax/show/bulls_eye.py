@@ -62,6 +62,18 @@ def bulls_eye_png(numbers: Numbers, shown: str = "scar") -> bytes:
     return stream.getvalue()
 
 
+def colours(bin_name: str | None) -> tuple[str, str]:
+    """Returns the fill of a bin of `BINS`, None where it is not known, and of its text."""
+    fill = _UNKNOWN if bin_name is None else _COLOURS[bin_name]
+    return fill, "#ffffff" if fill in _SHADES[3:] else _INK
+
+
+def key() -> list[tuple[str, str]]:
+    """Returns the fills and what they mean."""
+    known = [(fill, f"{_WORDS.get(name, name)} %") for name, fill in _COLOURS.items()]
+    return [*known, (_UNKNOWN, "not known")]
+
+
 def place(number: int) -> tuple[float, float, float, float]:
     """Returns a segment's inner and outer radius, of 4, and its angles in degrees.
 
@@ -88,15 +100,12 @@ def _draw(numbers: Numbers, shown: str) -> Figure:
         Segment(i + 1, name) for i, name in enumerate(NAMES)
     ]:
         name = getattr(segment, bin_name)
-        colour = _UNKNOWN if name is None else _COLOURS[name]
-        _wedge(axes, segment.number, colour, getattr(segment, value))
+        _wedge(axes, segment.number, name, getattr(segment, value))
     for text, x, y in _SIDES:
         axes.text(x, y, text, rotation=90 if x else 0, color=_INK, **_CENTRED)
-    known = [Patch(facecolor=c, edgecolor=_INK, lw=0.6) for c in _COLOURS.values()]
-    grey = Patch(facecolor=_UNKNOWN, edgecolor=_INK, lw=0.6)
     axes.legend(
-        [*known, grey],
-        [*(f"{_WORDS.get(name, name)} %" for name in _COLOURS), "not known"],
+        [Patch(facecolor=fill, edgecolor=_INK, lw=0.6) for fill, _ in key()],
+        [words for _, words in key()],
         loc="center left",
         bbox_to_anchor=(1.0, 0.5),
         frameon=False,
@@ -109,9 +118,12 @@ def _draw(numbers: Numbers, shown: str) -> Figure:
     return figure
 
 
-def _wedge(axes: Axes, number: int, colour: str, percentage: float | None) -> None:
+def _wedge(
+    axes: Axes, number: int, bin_name: str | None, percentage: float | None
+) -> None:
     inner, outer, start, end = place(number)
     width = outer - inner if inner else None
+    colour, ink = colours(bin_name)
     patch = Wedge(
         (0, 0), outer, start, end, width=width, facecolor=colour, ec=_INK, lw=0.8
     )
@@ -119,7 +131,6 @@ def _wedge(axes: Axes, number: int, colour: str, percentage: float | None) -> No
     middle = np.radians((start + end) / 2)
     radius = (inner + outer) / 2 if inner else 0
     x, y = radius * np.cos(middle), radius * np.sin(middle)
-    ink = "#ffffff" if colour in _SHADES[3:] else _INK
     axes.text(x, y + 0.22, str(number), color=ink, **{**_CENTRED, "fontsize": 6})
     what = _DASH if percentage is None else f"{percentage:.1f}"
     axes.text(x, y - 0.16, what, color=ink, **_CENTRED)

@@ -14,7 +14,7 @@ from scarseg_jax import files
 from scarseg_jax.judge.windows import SHOWN_PERCENTILES, to_grey
 from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent, volume_ml
 from scarseg_jax.measure.numbers import Numbers
-from scarseg_jax.run import Segmentation, TrainedMember
+from scarseg_jax.run import Review, Segmentation, TrainedMember
 from scarseg_jax.show.bulls_eye import SHOWN, bulls_eye
 from scarseg_jax.show.pages import part, template, things
 from scarseg_jax.show.pictures import frame_mm, picture, window
@@ -32,13 +32,13 @@ _PHASE = {
     None: "not known whether magnitude or phase-sensitive",
 }
 # On A4 the first page's text is so wide, below the header so high, less for each
-# warning; a slice's words are so high.
-_WIDTH_MM, _HEIGHT_MM, _WARNING_MM, _WORDS_MM = 186, 200, 4.5, 11
+# warning and for a review; a slice's words are so high.
+_WIDTH_MM, _HEIGHT_MM, _WARNING_MM, _REVIEW_MM, _WORDS_MM = 186, 200, 4.5, 9, 11
 _MOST_COLUMNS = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class _Slice:
+class Slice:
     """A slice's number from the base, 0, its picture and what is said of it."""
 
     number: int
@@ -73,9 +73,8 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
         raise ValueError("numbers of another patient than the segmentation's")
     if not np.isclose(numbers.lv_volume_ml or 0, _lv_ml(found)):
         raise ValueError("numbers of another myocardium than the segmentation's")
-    around_mm = _around_mm(found)
-    grey, shown = _grey(found, around_mm)
-    warnings = _warnings(found, numbers)
+    slices, shown = slices_of(found)
+    warnings = warnings_of(found, numbers)
     page = template("patient_report.html.jinja").render(
         style=part("run_report.css") + part("patient_report.css"),
         numbers=numbers,
@@ -84,9 +83,10 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
         myocardium=_myocardium(found),
         seen=_seen(found),
         decision=found.decision,
-        slices=_slices(found, grey, around_mm),
-        columns=_columns(len(found.scar), len(warnings)),
-        outlines=[(name, words) for name, words, _ in _outlines(found)],
+        review=None if found.review is None else _review(found.review),
+        slices=slices,
+        columns=_columns(len(found.scar), len(warnings), found.review is not None),
+        outlines=[(name, words) for name, words, _ in outlines_of(found)],
         sizes=_sizes(numbers),
         density=DENSITY_G_PER_ML,
         eyes=[Markup(bulls_eye(numbers, name)) for name in _eyes(numbers)],
@@ -100,7 +100,8 @@ def _lv_ml(found: Segmentation) -> float:
     return 0 if mask is None else volume_ml(mask, found.study.geometry)
 
 
-def _warnings(found: Segmentation, numbers: Numbers) -> list[str]:
+def warnings_of(found: Segmentation, numbers: Numbers) -> list[str]:
+    """Returns what is to be known before a figure is read; sentences."""
     said = []
     if not found.unseen:
         said.append(
@@ -134,12 +135,27 @@ def _seen(found: Segmentation) -> str:
     )
 
 
-def _outlines(found: Segmentation) -> list[tuple[str, str, np.ndarray]]:
+def _review(review: Review) -> str:
+    """Returns what a person did, in words."""
+    asked = f"{review.asked.threshold:.3g} and {review.asked.min_area_mm2:.3g} mm²"
+    said = f"accepted by a person; the networks' own limits are {asked}"
+    if not review.by_hand:
+        return f"{said}; not corrected by hand"
+    slices = ", ".join(map(str, review.slices))
+    return (
+        f"{said}; corrected by hand in {things(len(review.slices), 'slice')} {slices}:"
+        f" {review.added_ml:.2g} ml added,"
+        f" {review.erased_ml:.2g} ml erased"
+    )
+
+
+def outlines_of(found: Segmentation) -> list[tuple[str, str, np.ndarray]]:
     """Returns the style, the name and the mask of what is outlined, in this order."""
+    by_hand = found.review is not None and found.review.by_hand
     each = (
         ("myocardium", "myocardium", found.myocardium),
         ("cavity", "cavity", found.cavity),
-        ("called", "called scar", found.scar),
+        ("called", "scar, corrected by hand" if by_hand else "called scar", found.scar),
     )
     return [(style, words, mask) for style, words, mask in each if mask is not None]
 
@@ -149,7 +165,7 @@ def _around_mm(found: Segmentation) -> tuple[float, ...]:
 
     Without any heart outlined it holds what the networks saw, and else all of the image.
     """
-    heart = [mask for _, _, mask in _outlines(found)]
+    heart = [mask for _, _, mask in outlines_of(found)]
     if len(heart) == 1:  # scar alone
         heart.append(found.probability > 0)
     return frame_mm(np.any(heart, axis=(0, 1)), found.study.spacing_mm[1:])
@@ -166,22 +182,24 @@ def _grey(
     return grey, black_white
 
 
-def _slices(
-    found: Segmentation, grey: np.ndarray, around_mm: Sequence[float]
-) -> list[_Slice]:
+def slices_of(found: Segmentation) -> tuple[list[Slice], tuple[float, float]]:
+    """Returns every slice in outlines, and the intensities of black and white."""
+    around_mm = _around_mm(found)
+    grey, shown = _grey(found, around_mm)
     geometry, pixel_mm = found.study.geometry, found.study.spacing_mm[1:]
     over = _marks(geometry, around_mm)
     slices = []
     for z, image in enumerate(grey):
-        masks = {style: mask[z] for style, _, mask in _outlines(found)}
-        said = _said(found, z)
+        masks = {style: mask[z] for style, _, mask in outlines_of(found)}
+        said = said_of(found, z)
         label = f"Slice {z}: {said}"
         drawn = picture(image, masks, pixel_mm, around_mm, label, over)
-        slices.append(_Slice(z, drawn, said))
-    return slices
+        slices.append(Slice(z, drawn, said))
+    return slices, shown
 
 
-def _said(found: Segmentation, z: int) -> str:
+def said_of(found: Segmentation, z: int) -> str:
+    """Returns how much scar a slice has, in words."""
     scar = found.scar[z]
     if not scar.any():
         return "no scar called"
@@ -211,9 +229,9 @@ def _marks(geometry: Geometry, around_mm: Sequence[float]) -> str:
     )
 
 
-def _columns(count: int, warnings: int) -> int:
+def _columns(count: int, warnings: int, reviewed: bool) -> int:
     """Returns the fewest pictures beside each other whose rows fit the first page."""
-    height_mm = _HEIGHT_MM - _WARNING_MM * warnings
+    height_mm = _HEIGHT_MM - _WARNING_MM * warnings - _REVIEW_MM * reviewed
     for columns in range(2, _MOST_COLUMNS):
         rows = -(-count // columns)
         if rows * (_WIDTH_MM / columns + _WORDS_MM) <= height_mm:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
 from scarseg_jax.measure.numbers import Numbers, measure
-from scarseg_jax.run import Segmentation
-from scarseg_jax.study import Tissue
+from scarseg_jax.measure.segments import Reference
+from scarseg_jax.measure.walls import Wall
+from scarseg_jax.run import Review, Segmentation
+from scarseg_jax.study import Study, Tissue
 from scarseg_jax.writers import nifti
 
 _MAKER = {"made_by": "scarseg_jax"}  # by which what is ours is known again
@@ -87,10 +89,25 @@ def tissues(found: Segmentation) -> np.ndarray:
     return labels
 
 
-def numbers_of(found: Segmentation) -> Numbers:
-    """Returns the figures of a segmentation, in the myocardium given or found."""
+def numbers_of(
+    found: Segmentation,
+    reference: Reference | None = None,
+    walls: Sequence[Wall] | None = None,
+) -> Numbers:
+    """Returns the figures of a segmentation, in the myocardium given or found.
+
+    Args:
+      found: The segmentation.
+      reference: Where the septum is.
+      walls: As of `measure`.
+    """
+    return measure(with_walls(found), found.scar, reference=reference, walls=walls)
+
+
+def with_walls(found: Segmentation) -> Study:
+    """Returns a segmentation's study in the myocardium that was given or found."""
     walls = {"myocardium": found.myocardium, "cavity": found.cavity}
-    return measure(dataclasses.replace(found.study, **walls), found.scar)
+    return dataclasses.replace(found.study, **walls)
 
 
 def check_ours(path: Path) -> None:
@@ -189,6 +206,7 @@ def describe(
         "members_left_out": [dataclasses.asdict(t.member) for t in found.left_out],
         "restricted_to_myocardium": restricted,
         **dataclasses.asdict(found.decision),
+        "review": None if found.review is None else _review(found.review),
         "phase_sensitive": found.study.phase_sensitive,
         "spacing_zyx_mm": list(found.study.spacing_mm),
         "slices": len(found.scar),
@@ -203,4 +221,16 @@ def describe(
         "numbers": {k: v for k, v in figures.items() if k != "patient"},
         "data_hash": run.data_hash,
         "versions": run.versions,
+    }
+
+
+def _review(review: Review) -> dict:
+    """Returns what a person did, who thereby accepted the mask."""
+    return {
+        "accepted": True,
+        "corrected_by_hand": review.by_hand,
+        "added_ml": review.added_ml,
+        "erased_ml": review.erased_ml,
+        "corrected_slices": list(review.slices),
+        "of_the_networks": dataclasses.asdict(review.asked),
     }
