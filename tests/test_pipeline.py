@@ -11,7 +11,7 @@ from builders import draw_study, load, run_record
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.prepare.likeness import fingerprint
-from scarseg_jax.run import Decision, Member, TrainedMember
+from scarseg_jax.run import Decision, Member, TrainedMember, Trial
 from scarseg_jax.segment.model import Model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.study import Study
@@ -227,3 +227,23 @@ def test_a_ventricle_that_cannot_be_one_is_refused(probability, odd, caplog):
     found = find_scar(model, bare, force=True)
     assert found.found_the_wall
     assert odd in caplog.text
+
+
+def test_the_interval_is_told_by_others_trials_and_not_for_a_threshold_of_ones_own():
+    model, study = model_of(protocol=1), draw_study("p", seed=7)
+    assert find_scar(model, study).between_ml is None  # without trials
+    trials = tuple(Trial(f"t{i}", 12.0, 6.0) for i in range(25))  # half of it seen
+    members = tuple(dataclasses.replace(m, trials=trials) for m in model.members)
+    run = dataclasses.replace(model.run, members=members)
+    model = dataclasses.replace(model, run=run, members=members)
+    found = find_scar(model, study)
+    assert found.between_ml == pytest.approx(
+        (found.scar_ml, found.scar_ml + (found.scar_ml + 2) * 6 / 8)
+    )
+    report = describe(found)
+    assert report["scar_volume_between_ml"] == list(found.between_ml or ())
+    assert report["scar_mass_between_g"][1] == pytest.approx(
+        1.05 * report["scar_volume_between_ml"][1]
+    )
+    assert "t3" not in json.dumps(report)
+    assert find_scar(model, study, threshold=0.3).between_ml is None

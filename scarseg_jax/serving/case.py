@@ -218,10 +218,12 @@ def referenced(case: Case, anterior: Point | None, inferior: Point | None) -> Ca
 def segmentation(case: Case) -> Segmentation:
     """Returns the segmentation as it is now; a review is part of an accepted one."""
     called = _called(case)
+    networks_own = case.decision == case.found.decision and not case.hand.any()
     return dataclasses.replace(
         case.found,
         scar=(called | (case.hand == ADD)) & (case.hand != ERASE),
         decision=case.decision,
+        between_ml=case.found.between_ml if networks_own else None,
         review=review_of(case) if case.accepted else None,
     )
 

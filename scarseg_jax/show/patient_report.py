@@ -14,7 +14,7 @@ from scarseg_jax import files
 from scarseg_jax.judge.windows import SHOWN_PERCENTILES, to_grey
 from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent, volume_ml
 from scarseg_jax.measure.numbers import Numbers
-from scarseg_jax.run import Review, Segmentation, TrainedMember
+from scarseg_jax.run import INTERVAL_LEVEL, Review, Segmentation, TrainedMember
 from scarseg_jax.show.bulls_eye import SHOWN, bulls_eye
 from scarseg_jax.show.pages import part, template, things
 from scarseg_jax.show.pictures import frame_mm, picture, window
@@ -83,6 +83,7 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
         myocardium=_myocardium(found),
         seen=_seen(found),
         decision=found.decision,
+        between=_between(found),
         review=None if found.review is None else _review(found.review),
         slices=slices,
         columns=_columns(len(found.scar), len(warnings), found.review is not None),
@@ -93,6 +94,14 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
         made=_made(found, shown),
     )
     files.write_text(output, page)
+
+
+def _between(found: Segmentation) -> str:
+    """Returns where the true mass is likely to lie, in words."""
+    if found.between_ml is None:
+        return ""
+    low_g, high_g = (DENSITY_G_PER_ML * end_ml for end_ml in found.between_ml)
+    return f"; {100 * INTERVAL_LEVEL:.0f} % interval {low_g:.1f} to {high_g:.1f} g"
 
 
 def _lv_ml(found: Segmentation) -> float:

@@ -11,10 +11,11 @@ import numpy as np
 
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
+from scarseg_jax.measure.mass import mass_g
 from scarseg_jax.measure.numbers import Numbers, measure
 from scarseg_jax.measure.segments import Reference
 from scarseg_jax.measure.walls import Wall
-from scarseg_jax.run import Review, Segmentation
+from scarseg_jax.run import INTERVAL_LEVEL, Review, Segmentation
 from scarseg_jax.study import Study, Tissue
 from scarseg_jax.writers import nifti
 
@@ -181,8 +182,11 @@ def describe(
         whose image it is and whom the networks held out: all of them may be names.
     """
     run, restricted = found.run, found.study.myocardium is not None
+    between_ml = found.between_ml
     figures = dataclasses.asdict(numbers or numbers_of(found))
     members = [dataclasses.asdict(member) for member in found.members]
+    for member in members:
+        del member["trials"]  # the run's, and long
     private: dict[str, Any] = {
         "files": [str(file) for file in found.study.files],
         "patient_of_the_run": found.patient,
@@ -212,6 +216,9 @@ def describe(
         "slices": len(found.scar),
         "slices_with_scar": int(found.scar.any(axis=(1, 2)).sum()),
         "scar_volume_ml": found.scar_ml,
+        "scar_volume_between_ml": between_ml and list(between_ml),
+        "scar_mass_between_g": between_ml and [mass_g(end) for end in between_ml],
+        "between_level": between_ml and INTERVAL_LEVEL,
         "myocardium": (
             "found" if found.found_the_wall else "given" if restricted else "not known"
         ),
