@@ -18,7 +18,7 @@ PROTOCOL2 = f"--config={CONFIGS / 'protocol2.py'}"
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """Runs the command in this process, in an empty folder; returns its exit code."""
-    monkeypatch.setattr(terminal, "log_to_terminal", lambda: None)
+    monkeypatch.setattr(terminal, "log_to_terminal", lambda _: None)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):

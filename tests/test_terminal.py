@@ -13,7 +13,7 @@ from scarseg_jax.errors import Diverged, InputError, InputErrors, Stopped, Unfin
 
 @pytest.fixture
 def quiet(monkeypatch):
-    monkeypatch.setattr(terminal, "log_to_terminal", lambda: None)
+    monkeypatch.setattr(terminal, "log_to_terminal", lambda _: None)
 
 
 def failing(error):
