@@ -23,7 +23,7 @@ from absl import app, flags
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn.bundle import CARD, LICENCES
-from scarseg_jax.readers import sources
+from scarseg_jax.readers import insertions, sources
 from scarseg_jax.readers.contours import NAMES as CONTOURS
 from scarseg_jax.readers.dicom_files import is_dicom
 from scarseg_jax.readers.label_maps import TABLES
@@ -77,6 +77,18 @@ _SERIES = flags.DEFINE_list(
 _TIME = flags.DEFINE_integer(
     "time", 0, "Of several DICOM images at a place, which in time: 1, 2 ..., or -1."
 )
+_RV_INSERTION = flags.DEFINE_list(
+    insertions.FLAGS[0],
+    [],
+    "SLICE,ROW,COLUMN of the right ventricle's anterior insertion, in the file as it is"
+    " stored, from 0; of DICOM, SLICE is the image's number. It turns the segments.",
+)
+_RV_INFERIOR = flags.DEFINE_list(
+    insertions.FLAGS[1], [], "The same of the inferior insertion, beside the anterior."
+)
+_RV_LABEL = flags.DEFINE_integer(
+    "rv_label", None, "Of --contours: a further label, of the right ventricle."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Where the scar mask goes.")
 _FOLDS = flags.DEFINE_list("folds", [], "Networks of these folds only; empty: all.")
 _SEEDS = flags.DEFINE_list("seeds", [], "Networks of these seeds only; empty: all.")
@@ -128,6 +140,8 @@ def _predict(argv: list[str]) -> None:
         myocardium=myocardium,
         contours=contours,
         labels=_LABELS.value,
+        rv_label=_RV_LABEL.value,
+        rv_insertions=_points(_RV_INSERTION.value, _RV_INFERIOR.value),
         contour_names=_pairs(_CONTOUR_NAMES),
         centre_px=_CONTOUR_CENTRE_PX.value,
         series=_SERIES.value,
@@ -194,6 +208,24 @@ def _pairs(flag: flags.FlagHolder) -> dict[str, str]:
             " expected THEIRS=OURS"
         )
     return {name: ours for name, _, ours in pairs}
+
+
+def _points(*each: list[str]) -> list[list[float]]:
+    """Returns the anterior and the inferior insertion, those that were given."""
+    points = []
+    for name, texts in zip(insertions.FLAGS, each, strict=True):
+        said = f"--{name}={','.join(texts)}"
+        try:
+            points.append([float(text) for text in texts])
+        except ValueError:
+            raise InputError(
+                f"{said}; expected SLICE,ROW,COLUMN such as 4,81.5,60"
+            ) from None
+        if texts and not points[0]:
+            raise InputError(
+                f"{said} without the anterior one; expected --{insertions.FLAGS[0]} too"
+            )
+    return [point for point in points if point]
 
 
 def _numbers(flag: flags.FlagHolder) -> tuple[int, ...]:

@@ -130,6 +130,23 @@ def _faces(direction: np.ndarray) -> str:
     return ("RL", "AP", "HF")[axis][int(direction[axis] < 0)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A place on a study's grid.
+
+    Attributes:
+      slice: From the base, 0.
+      row: With fractions; whole numbers are pixels' centres.
+      column: The same.
+      said: Where the file has it, in words.
+    """
+
+    slice: int
+    row: float
+    column: float
+    said: str
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Study:
     """One patient's short-axis LGE stack, with the expert's contours where they exist.
@@ -149,6 +166,9 @@ class Study:
         DICOM, whose files' names may say whose they are.
       phase_sensitive: Whether the image kept the sign of the signal; None where the
         file does not say.
+      right_ventricle: (Z, Y, X) bool; None where it was not drawn.
+      insertions: Where the right ventricle joins the left, as a user saw it: nowhere,
+        or the anterior insertion, or that and the inferior one.
 
     Raises:
       InputError: If the arrays do not agree or hold values no scanner gives.
@@ -164,6 +184,8 @@ class Study:
     readers: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     files: tuple[Path, ...] = ()
     phase_sensitive: bool | None = None
+    right_ventricle: np.ndarray | None = None
+    insertions: tuple[Point, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"{self.files[0] if self.files else 'patient ' + self.patient}"
@@ -184,7 +206,8 @@ class Study:
                 f"{where}: voxel spacing {self.spacing_mm} mm; expected three positive"
                 " lengths: mend the header"
             )
-        for name, mask in {**self.masks, **self.readers}.items():
+        beside = {"right ventricle": self.right_ventricle, **self.readers}
+        for name, mask in {**self.masks, **beside}.items():
             if mask is not None and mask.shape != self.image.shape:
                 raise InputError(
                     f"{where}: the {name} mask has shape {mask.shape}, the image"

@@ -7,7 +7,7 @@ from typing import Any
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import contours as drawn
-from scarseg_jax.readers import cvi42, dicom, dicom_files, nifti, sunnybrook
+from scarseg_jax.readers import cvi42, dicom, dicom_files, insertions, nifti, sunnybrook
 from scarseg_jax.readers.label_maps import TABLES, with_labels
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.study import Study
@@ -19,6 +19,8 @@ def read_patient(
     myocardium: Path | str | None = None,
     contours: Path | str | None = None,
     labels: str | None = None,
+    rv_label: int | None = None,
+    rv_insertions: Sequence[Sequence[float]] = (),
     contour_names: Mapping[str, str] | None = None,
     centre_px: float = 0.0,
     series: Sequence[str] = (),
@@ -34,6 +36,9 @@ def read_patient(
       contours: Instead of it, a NIfTI label map on the image's grid; of a DICOM image
         also a cvi42 workspace, or a folder of Sunnybrook's contours.
       labels: Whose labels a label map has: one of `label_maps.TABLES`.
+      rv_label: Of such a map, of the right ventricle, where its table has none.
+      rv_insertions: The right ventricle's anterior insertion and, if any, its inferior
+        one: (slice, row, column) of the image as it is stored, as `insertions` says.
       contour_names: As `names` of `cvi42.read_contours`, in addition.
       centre_px: Of lines, as in `polygons.coverage`.
       series: Of DICOM, as `asked` of `dicom_series.choose`.
@@ -52,7 +57,8 @@ def read_patient(
         )
     if dicom_files.is_dicom(path):
         stack = dicom.open_stack(path, series=series, time=time)
-        study = dicom.to_study(stack)
+        points = insertions.on_dicom(rv_insertions, stack)
+        study = dataclasses.replace(dicom.to_study(stack), insertions=points)
         if myocardium is not None:
             plane = study.image.shape[1], study.image.shape[2]
             mask = nifti.read_mask(
@@ -60,7 +66,7 @@ def read_patient(
                 plane=plane,
                 **stored,
             )
-            return dataclasses.replace(study, myocardium=mask)
+            study = dataclasses.replace(study, myocardium=mask)
     else:
         for flag, value in (("series", series), ("time", time)):
             if value:
@@ -70,16 +76,25 @@ def read_patient(
                 )
         stack = None
         study = nifti.read_image(path, myocardium=myocardium, **stored)
+        assert study.geometry.stored is not None
+        points = insertions.on_nifti(rv_insertions, study.geometry.stored)
+        study = dataclasses.replace(study, insertions=points)
+    is_map = contours is not None and str(contours).endswith((".nii", ".nii.gz"))
+    if rv_label is not None and not is_map:
+        raise InputError(
+            f"--rv_label={rv_label}: a label of no label map; expected --contours to be"
+            " one (.nii or .nii.gz)"
+        )
     if contours is None:
         return study
     file = Path(contours)
-    if file.name.endswith((".nii", ".nii.gz")):
+    if is_map:
         if labels not in TABLES:
             raise InputError(
                 f"--labels={labels}: {file} is a label map; expected whose labels it has,"
                 f" one of {', '.join(TABLES)}"
             )
-        return with_labels(study, file, table=labels, **stored)
+        return with_labels(study, file, table=labels, rv_label=rv_label, **stored)
     names = {**cvi42.NAMES, **(contour_names or {})}
     return _with_lines(stack, study, file, names, centre_px)
 

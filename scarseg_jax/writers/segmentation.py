@@ -10,6 +10,7 @@ import numpy as np
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
 from scarseg_jax.measure.numbers import Numbers, measure
+from scarseg_jax.measure.segments import reference_of
 from scarseg_jax.run import Segmentation
 from scarseg_jax.study import Tissue
 from scarseg_jax.writers import nifti
@@ -67,9 +68,14 @@ def tissues(found: Segmentation) -> np.ndarray:
 
 
 def numbers_of(found: Segmentation) -> Numbers:
-    """Returns the figures of a segmentation, in the myocardium given or found."""
+    """Returns the figures of a segmentation, in the myocardium given or found.
+
+    Raises:
+      InputError: If what shows the septum does not fit that myocardium.
+    """
     walls = {"myocardium": found.myocardium, "cavity": found.cavity}
-    return measure(dataclasses.replace(found.study, **walls), found.scar)
+    study = dataclasses.replace(found.study, **walls)
+    return measure(study, found.scar, reference=reference_of(study))
 
 
 def check_ours(path: Path) -> None:
