@@ -23,11 +23,13 @@ from absl import app, flags
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn.bundle import CARD, LICENCES
+from scarseg_jax.measure.zones import DEFINITIONS
 from scarseg_jax.readers import insertions, sources
 from scarseg_jax.readers.contours import NAMES as CONTOURS
 from scarseg_jax.readers.dicom_files import is_dicom
 from scarseg_jax.readers.label_maps import TABLES
 from scarseg_jax.readers.patient import read_patient
+from scarseg_jax.segment.intensities import by_intensity, zones_of
 from scarseg_jax.segment.model import IN_THE_BOX, load_model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.show.patient_report import write_patient_report
@@ -89,6 +91,23 @@ _RV_INFERIOR = flags.DEFINE_list(
 _RV_LABEL = flags.DEFINE_integer(
     "rv_label", None, "Of --contours: a further label, of the right ventricle."
 )
+_ZONES = flags.DEFINE_enum(
+    "zones",
+    None,
+    list(DEFINITIONS),
+    "Whose infarct core and grey zone to measure; default: none, as they disagree.",
+)
+_REMOTE = flags.DEFINE_string(
+    "remote",
+    None,
+    "Mask of remote, healthy myocardium, which most --zones need; by default scar by"
+    " thresholds takes each slice's darkest sector.",
+)
+_PHASE_SENSITIVE = flags.DEFINE_bool(
+    "phase_sensitive",
+    None,
+    "Whether the image is, where its file does not say: some --zones need to know.",
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Where the scar mask goes.")
 _FOLDS = flags.DEFINE_list("folds", [], "Networks of these folds only; empty: all.")
 _SEEDS = flags.DEFINE_list("seeds", [], "Networks of these seeds only; empty: all.")
@@ -119,13 +138,15 @@ def main(argv: list[str]) -> int:
 def _predict(argv: list[str]) -> None:
     only_flags(argv)
     image, output = map(required_path, (_INPUT, _OUTPUT))
-    myocardium, contours = (
-        Path(flag.value) if flag.value else None for flag in (_MYOCARDIUM, _CONTOURS)
+    myocardium, contours, remote = (
+        Path(flag.value) if flag.value else None
+        for flag in (_MYOCARDIUM, _CONTOURS, _REMOTE)
     )
     if not is_dicom(image):
         _check_file(_INPUT, image)
     _check_file(_MYOCARDIUM, myocardium)
-    _check_output(output, image, myocardium, contours)
+    _check_file(_REMOTE, remote)
+    _check_output(output, image, myocardium, contours, remote)
     start_jax()
     model = load_model(
         _CHECKPOINT.value or IN_THE_BOX,
@@ -142,6 +163,8 @@ def _predict(argv: list[str]) -> None:
         labels=_LABELS.value,
         rv_label=_RV_LABEL.value,
         rv_insertions=_points(_RV_INSERTION.value, _RV_INFERIOR.value),
+        remote=remote,
+        phase_sensitive=_PHASE_SENSITIVE.value,
         contour_names=_pairs(_CONTOUR_NAMES),
         centre_px=_CONTOUR_CENTRE_PX.value,
         series=_SERIES.value,
@@ -151,7 +174,9 @@ def _predict(argv: list[str]) -> None:
     )
     check_grid(output, study.geometry, study.image.shape)
     found = find_scar(model, study, threshold=_THRESHOLD.value, force=_FORCE.value)
-    numbers = numbers_of(found)
+    numbers = numbers_of(
+        found, zones=zones_of(found, _ZONES.value), by_intensity=by_intensity(found)
+    )
     report = write_segmentation(found, output, numbers)
     write_patient_report(page_path(output), found, numbers)
     share, asked = "", len(report["members"])

@@ -167,6 +167,7 @@ class Study:
       phase_sensitive: Whether the image kept the sign of the signal; None where the
         file does not say.
       right_ventricle: (Z, Y, X) bool; None where it was not drawn.
+      remote: (Z, Y, X) bool, healthy myocardium as a reader marked it, or None.
       insertions: Where the right ventricle joins the left, as a user saw it: nowhere,
         or the anterior insertion, or that and the inferior one.
 
@@ -185,6 +186,7 @@ class Study:
     files: tuple[Path, ...] = ()
     phase_sensitive: bool | None = None
     right_ventricle: np.ndarray | None = None
+    remote: np.ndarray | None = None
     insertions: tuple[Point, ...] = ()
 
     def __post_init__(self) -> None:
@@ -206,7 +208,8 @@ class Study:
                 f"{where}: voxel spacing {self.spacing_mm} mm; expected three positive"
                 " lengths: mend the header"
             )
-        beside = {"right ventricle": self.right_ventricle, **self.readers}
+        beside = {"right ventricle": self.right_ventricle, "remote": self.remote}
+        beside |= self.readers
         for name, mask in {**self.masks, **beside}.items():
             if mask is not None and mask.shape != self.image.shape:
                 raise InputError(

@@ -83,6 +83,8 @@ def draw(
 def with_contours(study: Study, masks: dict[str, np.ndarray]) -> Study:
     """Returns a study with the myocardium between the contours, cavity and no-reflow.
 
+    Remote myocardium is what was marked as a reference.
+
     Slices in which only one of the two lines was drawn have neither.
 
     Raises:
@@ -106,10 +108,11 @@ def with_contours(study: Study, masks: dict[str, np.ndarray]) -> Study:
             ", ".join(str(z) for z in np.flatnonzero(lone)),
         )
     cavity, wall = inner & both, outer & ~inner & both
-    no_reflow = masks.get(NO_REFLOW)
+    no_reflow, remote = masks.get(NO_REFLOW), masks.get(REFERENCE)
     return dataclasses.replace(
         study,
         myocardium=wall,
         cavity=cavity,
         no_reflow=None if no_reflow is None else no_reflow & wall,
+        remote=remote,
     )

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import contours as drawn
 from scarseg_jax.readers import cvi42, dicom, dicom_files, insertions, nifti, sunnybrook
@@ -21,6 +23,8 @@ def read_patient(
     labels: str | None = None,
     rv_label: int | None = None,
     rv_insertions: Sequence[Sequence[float]] = (),
+    remote: Path | str | None = None,
+    phase_sensitive: bool | None = None,
     contour_names: Mapping[str, str] | None = None,
     centre_px: float = 0.0,
     series: Sequence[str] = (),
@@ -39,6 +43,8 @@ def read_patient(
       rv_label: Of such a map, of the right ventricle, where its table has none.
       rv_insertions: The right ventricle's anterior insertion and, if any, its inferior
         one: (slice, row, column) of the image as it is stored, as `insertions` says.
+      remote: A mask of healthy myocardium, as that of the myocardium.
+      phase_sensitive: Whether the image is, where the file does not say.
       contour_names: As `names` of `cvi42.read_contours`, in addition.
       centre_px: Of lines, as in `polygons.coverage`.
       series: Of DICOM, as `asked` of `dicom_series.choose`.
@@ -58,14 +64,9 @@ def read_patient(
     if dicom_files.is_dicom(path):
         stack = dicom.open_stack(path, series=series, time=time)
         points = insertions.on_dicom(rv_insertions, stack)
-        study = dataclasses.replace(dicom.to_study(stack), insertions=points)
+        study = dicom.to_study(stack)
         if myocardium is not None:
-            plane = study.image.shape[1], study.image.shape[2]
-            mask = nifti.read_mask(
-                *(Path(myocardium), study.patient, study.geometry),
-                plane=plane,
-                **stored,
-            )
+            mask = _read_mask(study, Path(myocardium), stored)
             study = dataclasses.replace(study, myocardium=mask)
     else:
         for flag, value in (("series", series), ("time", time)):
@@ -78,25 +79,57 @@ def read_patient(
         study = nifti.read_image(path, myocardium=myocardium, **stored)
         assert study.geometry.stored is not None
         points = insertions.on_nifti(rv_insertions, study.geometry.stored)
-        study = dataclasses.replace(study, insertions=points)
     is_map = contours is not None and str(contours).endswith((".nii", ".nii.gz"))
     if rv_label is not None and not is_map:
         raise InputError(
             f"--rv_label={rv_label}: a label of no label map; expected --contours to be"
             " one (.nii or .nii.gz)"
         )
-    if contours is None:
-        return study
-    file = Path(contours)
-    if is_map:
-        if labels not in TABLES:
-            raise InputError(
-                f"--labels={labels}: {file} is a label map; expected whose labels it has,"
-                f" one of {', '.join(TABLES)}"
-            )
-        return with_labels(study, file, table=labels, rv_label=rv_label, **stored)
-    names = {**cvi42.NAMES, **(contour_names or {})}
-    return _with_lines(stack, study, file, names, centre_px)
+    if contours is not None:
+        file = Path(contours)
+        if is_map:
+            study = _with_map(study, file, labels, rv_label, stored)
+        else:
+            names = {**cvi42.NAMES, **(contour_names or {})}
+            study = _with_lines(stack, study, file, names, centre_px)
+    if remote is not None:
+        mask = _read_mask(study, Path(remote), stored)
+        study = dataclasses.replace(study, remote=mask)
+    if phase_sensitive is not None:
+        study = _with_kind(study, phase_sensitive)
+    return dataclasses.replace(study, insertions=points)
+
+
+def _read_mask(study: Study, path: Path, stored: Mapping[str, Any]) -> np.ndarray:
+    name = study.files[0] if study.files else study.patient
+    plane = study.image.shape[1], study.image.shape[2]
+    return nifti.read_mask(path, name, study.geometry, plane=plane, **stored)
+
+
+def _with_kind(study: Study, phase_sensitive: bool) -> Study:
+    if study.phase_sensitive not in (None, phase_sensitive):
+        flag = "--phase_sensitive" if phase_sensitive else "--nophase_sensitive"
+        raise InputError(
+            f"{flag}: the header of {study.patient} says that the image is"
+            f" {'magnitude' if phase_sensitive else 'phase-sensitive'}; expected no such"
+            " flag, or another series (--series)"
+        )
+    return dataclasses.replace(study, phase_sensitive=phase_sensitive)
+
+
+def _with_map(
+    study: Study,
+    file: Path,
+    labels: str | None,
+    rv_label: int | None,
+    stored: Mapping[str, Any],
+) -> Study:
+    if labels not in TABLES:
+        raise InputError(
+            f"--labels={labels}: {file} is a label map; expected whose labels it has,"
+            f" one of {', '.join(TABLES)}"
+        )
+    return with_labels(study, file, table=labels, rv_label=rv_label, **stored)
 
 
 def _with_lines(

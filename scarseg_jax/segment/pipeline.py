@@ -30,10 +30,12 @@ class Answer:
     Attributes:
       scar: (Z, Y, X) float32 probability.
       ventricle: The one they found, where Protocol 3 looked for it.
+      no_reflow: As scar, of which it is a part; None where it is not told apart.
     """
 
     scar: np.ndarray
     ventricle: Ventricle | None
+    no_reflow: np.ndarray | None = None
 
 
 def find_scar(
@@ -84,15 +86,19 @@ def find_scar(
         decision = decide.mean([member.decision for member in members])
     else:
         decision = Decision(threshold)
+    scar, no_reflow = call_scar(answer.scar, study, decision), study.no_reflow
+    if no_reflow is None and answer.no_reflow is not None:
+        no_reflow = scar & (answer.no_reflow > answer.scar / 2)
     return Segmentation(
         study=study,
         probability=answer.scar,
-        scar=call_scar(answer.scar, study, decision),
+        scar=scar,
         decision=decision,
         members=members,
         run=model.run,
         myocardium=found.myocardium if found else study.myocardium,
         cavity=found.cavity if found else study.cavity,
+        no_reflow=no_reflow,
         patient=patient,
         left_out=tuple(m for m in model.members if m not in members),
     )
@@ -172,7 +178,12 @@ def on_native_grid(
         parts = targets.ventricle_probabilities(said, classes)
         ventricle = find_ventricle(*(native(part) for part in parts))
         inside = ventricle.myocardium
-    return Answer(scar if inside is None else scar * inside, ventricle)
+    dark = targets.no_reflow_probability(said, classes)
+    return Answer(
+        scar if inside is None else scar * inside,
+        ventricle,
+        None if dark is None else native(dark),
+    )
 
 
 def call_scar(probability: np.ndarray, study: Study, decision: Decision) -> np.ndarray:

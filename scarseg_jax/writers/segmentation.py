@@ -3,14 +3,17 @@
 import contextlib
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
-from scarseg_jax.measure.numbers import Numbers, measure
+from scarseg_jax.measure.mass import DENSITY_G_PER_ML, volume_ml
+from scarseg_jax.measure.numbers import ByIntensity, Numbers, measure
 from scarseg_jax.measure.segments import reference_of
+from scarseg_jax.measure.zones import Zones
 from scarseg_jax.run import Segmentation
 from scarseg_jax.study import Tissue
 from scarseg_jax.writers import nifti
@@ -67,15 +70,49 @@ def tissues(found: Segmentation) -> np.ndarray:
     return labels
 
 
-def numbers_of(found: Segmentation) -> Numbers:
+def numbers_of(
+    found: Segmentation,
+    zones: Zones | None = None,
+    by_intensity: Sequence[ByIntensity] = (),
+) -> Numbers:
     """Returns the figures of a segmentation, in the myocardium given or found.
+
+    No-reflow counts where it is called scar; how much was drawn elsewhere is said.
+
+    Args:
+      found: From `find_scar`.
+      zones: As in `measure`.
+      by_intensity: As in `measure`.
 
     Raises:
       InputError: If what shows the septum does not fit that myocardium.
     """
     walls = {"myocardium": found.myocardium, "cavity": found.cavity}
     study = dataclasses.replace(found.study, **walls)
-    return measure(study, found.scar, reference=reference_of(study))
+    dark = found.no_reflow
+    numbers = measure(
+        study,
+        found.scar,
+        no_reflow=None if dark is None else dark & found.scar,
+        reference=reference_of(study),
+        zones=zones,
+        by_intensity=by_intensity,
+    )
+    said = [*numbers.warnings]
+    if dark is not None and (dark & ~found.scar).any():
+        all_g, missed_g = (
+            DENSITY_G_PER_ML * volume_ml(mask, study.geometry)
+            for mask in (dark, dark & ~found.scar)
+        )
+        said.append(
+            f"{missed_g:.2g} g of the {all_g:.2g} g of no-reflow that was drawn are not"
+            " called scar: they are not in its mass, nor in the no-reflow's."
+        )
+    if zones is not None and zones.levels.remote is not None:
+        said.append(
+            f"Core and grey zone rest on remote myocardium: {zones.levels.remote.source}."
+        )
+    return dataclasses.replace(numbers, warnings=tuple(said))
 
 
 def check_ours(path: Path) -> None:
@@ -145,6 +182,13 @@ def describe(found: Segmentation, numbers: Numbers | None = None) -> dict:
         "scar_volume_ml": found.scar_ml,
         "myocardium": (
             "found" if found.found_the_wall else "given" if restricted else "not known"
+        ),
+        "no_reflow": (
+            "not known"
+            if found.no_reflow is None
+            else "found"
+            if found.study.no_reflow is None
+            else "given"
         ),
         "tissues": {str(int(t)): t.name.lower() for t in Tissue if t < Tissue.NO_REFLOW}
         if found.found_the_wall
