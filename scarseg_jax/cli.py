@@ -1,4 +1,4 @@
-"""One command for all: scarseg run|predict|compare|export, each as python -m has it."""
+"""One command for all: scarseg run|predict|compare|export|simulate, as python -m has it."""
 
 import importlib
 import sys
@@ -11,6 +11,7 @@ _COMMANDS = {
     "predict": ("scarseg_jax.predict", "find scar in one image"),
     "compare": ("scarseg_jax.compare", "compare finished runs"),
     "export": ("scarseg_jax.export", "make of a run a bundle that needs nothing else"),
+    "simulate": ("scarseg_jax.simulate", "write a simulated patient as DICOM"),
 }
 
 

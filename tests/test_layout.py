@@ -19,12 +19,12 @@ ORDER = (
     {"segment"},
     {"settings"},
     {"experiment", "terminal"},
-    {"main", "predict", "compare", "export", "cli"},
+    {"main", "predict", "compare", "export", "simulate", "cli"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 SHOW_MAY_IMPORT = VOCABULARY | {"judge", "measure", "show"}
 WITH_JAX = {"learn", "segment.model", "segment.pipeline", "experiment", "terminal"}
-WITH_FLAGS = {"main", "predict", "export", "cli", "terminal"}
+WITH_FLAGS = {"main", "predict", "export", "simulate", "cli", "terminal"}
 MODULES = {
     ".".join(path.relative_to(HOME).with_suffix("").parts): path
     for path in sorted(HOME.rglob("*.py"))
