@@ -1,4 +1,4 @@
-"""One command for all: scarseg run|predict|serve|compare|export, each as python -m has it."""
+"""One command for all: scarseg run|predict|serve|..., each as python -m has it."""
 
 import importlib
 import sys
@@ -15,6 +15,7 @@ _COMMANDS = {
     ),
     "compare": ("scarseg_jax.compare", "compare finished runs"),
     "export": ("scarseg_jax.export", "make of a run a bundle that needs nothing else"),
+    "simulate": ("scarseg_jax.simulate", "write a simulated patient as DICOM"),
 }
 
 

@@ -39,8 +39,9 @@ from scarseg_jax import cluster, cohort, experiment, files, prediction
 from scarseg_jax.errors import InputError
 from scarseg_jax.identifiers import kept_from_log
 from scarseg_jax.learn.bundle import CARD, LICENCES
+from scarseg_jax.measure.zones import DEFINITIONS
 from scarseg_jax.prediction import Choices
-from scarseg_jax.readers import sources
+from scarseg_jax.readers import insertions, sources
 from scarseg_jax.readers.contours import NAMES as CONTOURS
 from scarseg_jax.readers.dicom_files import is_dicom
 from scarseg_jax.readers.label_maps import TABLES
@@ -92,6 +93,35 @@ _SERIES = flags.DEFINE_list(
 )
 _TIME = flags.DEFINE_integer(
     "time", 0, "Of several DICOM images at a place, which in time: 1, 2 ..., or -1."
+)
+_RV_INSERTION = flags.DEFINE_list(
+    insertions.FLAGS[0],
+    [],
+    "SLICE,ROW,COLUMN of the right ventricle's anterior insertion, in the file as it is"
+    " stored, from 0; of DICOM, SLICE is the image's number. It turns the segments.",
+)
+_RV_INFERIOR = flags.DEFINE_list(
+    insertions.FLAGS[1], [], "The same of the inferior insertion, beside the anterior."
+)
+_RV_LABEL = flags.DEFINE_integer(
+    "rv_label", None, "Of --contours: a further label, of the right ventricle."
+)
+_ZONES = flags.DEFINE_enum(
+    "zones",
+    None,
+    list(DEFINITIONS),
+    "Whose infarct core and grey zone to measure; default: none, as they disagree.",
+)
+_REMOTE = flags.DEFINE_string(
+    "remote",
+    None,
+    "Mask of remote, healthy myocardium, which most --zones need; by default scar by"
+    " thresholds takes each slice's darkest sector.",
+)
+_PHASE_SENSITIVE = flags.DEFINE_bool(
+    "phase_sensitive",
+    None,
+    "Whether the image is, where its file does not say: some --zones need to know.",
 )
 _SOURCE = flags.DEFINE_enum(
     "source", None, list(sources.READERS), "Of many: the layout that INPUT has."
@@ -164,8 +194,9 @@ def _predict(argv: list[str]) -> None:
 
 
 def _predict_one(image: Path, output: Path) -> None:
-    myocardium, contours = (
-        Path(flag.value) if flag.value else None for flag in (_MYOCARDIUM, _CONTOURS)
+    myocardium, contours, remote = (
+        Path(flag.value) if flag.value else None
+        for flag in (_MYOCARDIUM, _CONTOURS, _REMOTE)
     )
     for flag in (_SOURCE, _SCHEDULER, _JUDGE):
         if flag.value:
@@ -176,7 +207,9 @@ def _predict_one(image: Path, output: Path) -> None:
     if not is_dicom(image):
         _check_file(_INPUT, image)
     _check_file(_MYOCARDIUM, myocardium)
+    _check_file(_REMOTE, remote)
     given = {"--input": image, "--myocardium": myocardium, "--contours": contours}
+    given["--remote"] = remote
     inputs = {flag: path for flag, path in given.items() if path}
     _check_output(output, *inputs.values())
     private = {flag: [path] for flag, path in inputs.items()}
@@ -187,6 +220,9 @@ def _predict_one(image: Path, output: Path) -> None:
             myocardium=myocardium,
             contours=contours,
             labels=_LABELS.value,
+            rv_label=_RV_LABEL.value,
+            rv_insertions=_points(_RV_INSERTION.value, _RV_INFERIOR.value),
+            remote=remote,
             contour_names=_pairs(_CONTOUR_NAMES),
             centre_px=_CONTOUR_CENTRE_PX.value,
         )
@@ -207,7 +243,10 @@ def _predict_one(image: Path, output: Path) -> None:
 
 
 def _predict_many(home: Path, output: Path) -> None:
-    for flag in (_MYOCARDIUM, _CONTOURS, _LABELS, _DICOM_SEG, _DICOM_SR):
+    for flag in (
+        *(_MYOCARDIUM, _CONTOURS, _LABELS, _DICOM_SEG, _DICOM_SR),
+        *(_RV_LABEL, _RV_INSERTION, _RV_INFERIOR, _REMOTE),
+    ):
         if flag.value:
             raise InputError(
                 f"--{flag.name}={flag.value} is of one image, and --output={output} asks"
@@ -283,6 +322,7 @@ def _reading(model: Model) -> functools.partial:
     """Returns what reads an image as the flags say."""
     return functools.partial(
         read_patient,
+        phase_sensitive=_PHASE_SENSITIVE.value,
         series=_SERIES.value,
         time=_TIME.value,
         spacing_from=_SPACING.value or sources.spacing_from(model.run.source),
@@ -293,7 +333,8 @@ def _reading(model: Model) -> functools.partial:
 def _choices() -> Choices:
     flags_that_decide = (
         *(_FOLDS, _SEEDS, _SOURCE, _SERIES, _TIME, _SPACING, _SLICE_AXIS),
-        *(_LABELS, _CONTOUR_NAMES, _CONTOUR_CENTRE_PX),
+        *(_LABELS, _CONTOUR_NAMES, _CONTOUR_CENTRE_PX, _RV_LABEL, _RV_INSERTION),
+        *(_RV_INFERIOR, _PHASE_SENSITIVE),
     )
     others: dict[str, Any] = {flag.name: flag.value for flag in flags_that_decide}
     return Choices(
@@ -301,6 +342,7 @@ def _choices() -> Choices:
         force=_FORCE.value,
         keep_identifiers=_KEEP_IDENTIFIERS.value,
         probability=_PROBABILITY.value,
+        zones=_ZONES.value,
         others=others,
     )
 
@@ -360,6 +402,24 @@ def _pairs(flag: flags.FlagHolder) -> dict[str, str]:
             " expected THEIRS=OURS"
         )
     return {name: ours for name, _, ours in pairs}
+
+
+def _points(*each: list[str]) -> list[list[float]]:
+    """Returns the anterior and the inferior insertion, those that were given."""
+    points = []
+    for name, texts in zip(insertions.FLAGS, each, strict=True):
+        said = f"--{name}={','.join(texts)}"
+        try:
+            points.append([float(text) for text in texts])
+        except ValueError:
+            raise InputError(
+                f"{said}; expected SLICE,ROW,COLUMN such as 4,81.5,60"
+            ) from None
+        if texts and not points[0]:
+            raise InputError(
+                f"{said} without the anterior one; expected --{insertions.FLAGS[0]} too"
+            )
+    return [point for point in points if point]
 
 
 def _numbers(flag: flags.FlagHolder) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from scarseg_jax import files
 from scarseg_jax.measure.numbers import Numbers
+from scarseg_jax.segment.intensities import by_intensity, zones_of
 from scarseg_jax.segment.model import Model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.show.patient_report import write_patient_report
@@ -28,6 +29,7 @@ class Choices:
       force: As in `find_scar`.
       keep_identifiers: As in `writers.segmentation.describe`.
       probability: As in `write_segmentation`.
+      zones: As in `zones_of`.
       others: What decides how images are read and which networks are asked, by name.
     """
 
@@ -35,6 +37,7 @@ class Choices:
     force: bool
     keep_identifiers: bool
     probability: bool
+    zones: str | None
     others: Mapping[str, Any]
 
 
@@ -89,7 +92,11 @@ def predict(
     if as_nifti:
         check_grid(output, study.geometry, study.image.shape)
     found = find_scar(model, study, threshold=choices.threshold, force=choices.force)
-    numbers = numbers_of(found)
+    numbers = numbers_of(
+        found,
+        zones=zones_of(found, choices.zones),
+        by_intensity=by_intensity(found),
+    )
     write_dicom(found, numbers, seg, sr)
     report = write_segmentation(
         *(found, output, numbers),

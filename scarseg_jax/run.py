@@ -234,6 +234,8 @@ class Segmentation:
       run: Of the networks.
       myocardium: (Z, Y, X) bool, what was given, or else found; None without either.
       cavity: (Z, Y, X) bool, the LV's; as above.
+      no_reflow: (Z, Y, X) bool, as it was drawn, or else as networks that tell it apart
+        found it in the scar; None where nothing tells.
       patient: Of the run's, whose image this is; None if it is nobody's.
       left_out: Networks that were not asked, as they were trained on this patient.
       between_ml: Where the scar's true volume lies with a probability of
@@ -249,6 +251,7 @@ class Segmentation:
     run: RunRecord
     myocardium: np.ndarray | None = None
     cavity: np.ndarray | None = None
+    no_reflow: np.ndarray | None = None
     patient: str | None = None
     left_out: tuple[TrainedMember, ...] = ()
     between_ml: tuple[float, float] | None = None

@@ -171,6 +171,23 @@ def _faces(direction: np.ndarray) -> str:
     return ("RL", "AP", "HF")[axis][int(direction[axis] < 0)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A place on a study's grid.
+
+    Attributes:
+      slice: From the base, 0.
+      row: With fractions; whole numbers are pixels' centres.
+      column: The same.
+      said: Where the file has it, in words.
+    """
+
+    slice: int
+    row: float
+    column: float
+    said: str
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Study:
     """One patient's short-axis LGE stack, with the expert's contours where they exist.
@@ -191,6 +208,10 @@ class Study:
       phase_sensitive: Whether the image kept the sign of the signal; None where the
         file does not say.
       series: How DICOM keeps it; None of other files.
+      right_ventricle: (Z, Y, X) bool; None where it was not drawn.
+      remote: (Z, Y, X) bool, healthy myocardium as a reader marked it, or None.
+      insertions: Where the right ventricle joins the left, as a user saw it: nowhere,
+        or the anterior insertion, or that and the inferior one.
 
     Raises:
       InputError: If the arrays do not agree or hold values no scanner gives.
@@ -207,6 +228,9 @@ class Study:
     files: tuple[Path, ...] = ()
     phase_sensitive: bool | None = None
     series: Series | None = None
+    right_ventricle: np.ndarray | None = None
+    remote: np.ndarray | None = None
+    insertions: tuple[Point, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"{self.files[0] if self.files else 'patient ' + self.patient}"
@@ -227,7 +251,9 @@ class Study:
                 f"{where}: voxel spacing {self.spacing_mm} mm; expected three positive"
                 " lengths: mend the header"
             )
-        for name, mask in {**self.masks, **self.readers}.items():
+        beside = {"right ventricle": self.right_ventricle, "remote": self.remote}
+        beside |= self.readers
+        for name, mask in {**self.masks, **beside}.items():
             if mask is not None and mask.shape != self.image.shape:
                 raise InputError(
                     f"{where}: the {name} mask has shape {mask.shape}, the image"

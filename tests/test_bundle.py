@@ -1,20 +1,33 @@
 """Bundles: what goes out comes back, and nothing else."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
 import pytest
-from builders import run_record
+from builders import TRUE_PX, run_record, scored_run
 
-from scarseg_jax import files
+from scarseg_jax import export, files
 from scarseg_jax.errors import InputError
-from scarseg_jax.learn import bundle
+from scarseg_jax.learn import bundle, targets
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.prepare.cut import PREPARATION
 from scarseg_jax.readers import phantom
 from scarseg_jax.segment.model import IN_THE_BOX, load_model
 from scarseg_jax.segment.pipeline import find_scar
+
+# As MONAI's bundle specification says, those that must be there.
+MONAI = {
+    *("version", "monai_version", "pytorch_version", "numpy_version", "task"),
+    *("optional_packages_version", "description", "authors", "copyright"),
+    "network_data_format",
+}
+TENSOR = {
+    *("type", "format", "modality", "num_channels", "spatial_shape", "dtype"),
+    *("value_range", "is_patch_data", "channel_def"),
+}
+ENDS = ("inputs", "outputs")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +46,7 @@ def test_networks_and_record_come_back_without_paths_and_the_same_bytes(
     tmp_path, variables
 ):
     for name in ("one", "two"):
-        bundle.save(tmp_path / name, variables, record(), "# Card")
+        bundle.save(tmp_path / name, variables, record(), "# Card", {"task": "t"})
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
         assert b"someone" not in file.read_bytes()
@@ -49,9 +62,38 @@ def test_networks_and_record_come_back_without_paths_and_the_same_bytes(
     assert (tmp_path / "one" / bundle.CARD).read_text() == "# Card"
 
 
-@pytest.mark.parametrize("name", [bundle.WEIGHTS, bundle.RUN, bundle.CARD])
+@pytest.mark.parametrize(
+    ("values", "seen", "said"),
+    [
+        ({"protocol": 1}, 1, ["scar and no_reflow"]),
+        ({"context": True}, 3, ["scar and no_reflow"]),
+        (
+            {"protocol": 3, "classes": "heart_scar"},
+            *(1, ["cavity", "myocardium", "scar and no_reflow"]),
+        ),
+    ],
+)
+def test_metadata_have_what_monai_asks_and_the_shapes_of_the_networks(
+    tmp_path, values, seen, said
+):
+    judged = scored_run(tmp_path, [0.5] * 8, TRUE_PX).results.summary
+    own = export.metadata(run_record(**values), judged, "CC0")
+    assert json.loads(json.dumps(own)) == own
+    assert own.keys() >= MONAI
+    (image,), (pred,) = (own["network_data_format"][k].values() for k in ENDS)
+    for tensor in (image, pred):
+        assert tensor.keys() >= TENSOR
+        assert len(tensor["channel_def"]) == tensor["num_channels"]
+    assert image["num_channels"] == seen
+    assert [*pred["channel_def"].values()] == said
+    assert own["license"] == "CC0"
+
+
+@pytest.mark.parametrize(
+    "name", [bundle.WEIGHTS, bundle.RUN, bundle.CARD, bundle.METADATA]
+)
 def test_a_damaged_bundle_is_refused_by_its_file(tmp_path, variables, name):
-    bundle.save(tmp_path / "b", variables, record(), "# Card")
+    bundle.save(tmp_path / "b", variables, record(), "# Card", {"task": "t"})
     content = bytearray((tmp_path / "b" / name).read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "b" / name).write_bytes(content)
@@ -69,6 +111,12 @@ def test_the_networks_in_the_box_are_sound_small_and_say_their_licence():
     for word in ("CC BY-NC-SA 4.0", "EMIDEC", "Not a medical device", "3-D Dice"):
         assert word in card
     assert files.changed(IN_THE_BOX) is None
+    own = json.loads((IN_THE_BOX / bundle.METADATA).read_text())
+    assert own.keys() >= MONAI
+    (pred,) = own["network_data_format"]["outputs"].values()
+    assert len(pred["channel_def"]) == targets.count(record.classes) - 1
+    assert "CC BY-NC-SA 4.0" in own["license"]
+    assert f"{own['eval_metrics']['scar_dice_3d_mean']:.3f}" in card
 
 
 def test_the_networks_in_the_box_find_the_ventricle_of_a_simulated_patient():

@@ -7,7 +7,7 @@ import pytest
 
 from scarseg_jax import records
 from scarseg_jax.errors import InputError
-from scarseg_jax.measure.numbers import Numbers, measure, to_csv
+from scarseg_jax.measure.numbers import ByIntensity, Numbers, measure, to_csv
 from scarseg_jax.measure.segments import from_insertions
 from scarseg_jax.measure.zones import find_zones
 from scarseg_jax.readers import emidec as emidec_reader
@@ -29,7 +29,16 @@ def full():
         no_reflow=dark,
     )
     reference = from_insertions(study, (4, 8.0, 19.0))
-    return measure(study, scar, no_reflow=dark, reference=reference, zones=zones)
+    one = ByIntensity(
+        "5sd", "w", "r", "drawn", (0,), (1.0,), (2.0,), (3,), (11.0,), 4, 5
+    )
+    return measure(
+        *(study, scar),
+        no_reflow=dark,
+        reference=reference,
+        zones=zones,
+        by_intensity=[one],
+    )
 
 
 def test_a_quarter_of_the_wall_is_a_quarter_of_its_mass():
@@ -139,6 +148,8 @@ def test_a_table_has_a_line_for_each_heart_whatever_is_known():
     assert rows[0]["zones_definition"] == "yan_2006"
     assert float(rows[0]["zones_remote_mean"]) == 50
     assert float(rows[0]["segment_02_scar_of_segment_percent"]) > 0
+    assert rows[0]["5sd_remote_pixels"] == "3"
+    assert rows[0]["fwhm_above"] == rows[1]["5sd_scar_mass_g"] == ""
     assert rows[1]["lv_mass_g"] == rows[1]["segment_17_volume_ml"] == ""
     assert to_csv([]).strip() == ""
 

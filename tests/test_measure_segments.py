@@ -237,7 +237,7 @@ def test_an_undrawn_slice_between_others_is_said():
 
 def test_what_shows_no_septum_is_refused():
     study, wall = stack_with_ends()
-    with pytest.raises(InputError, match=r"insertion in slice 0; .*\[1, 2, 3, 4, 5\]"):
+    with pytest.raises(InputError, match=r"insertion in slice 0 .*\[1, 2, 3, 4, 5\]"):
         from_insertions(study, point(study, 120, z=0))
     with pytest.raises(InputError, match=r"row 90, column 8; expected .*68 x 68"):
         from_insertions(study, (4, 90, 8))

@@ -1,13 +1,17 @@
 """Networks that travel: a folder that needs no Orbax, no data set and no run beside it.
 
 weights.safetensors in float16, run.json with the run's record, README.md (the model
-card) and the SHA-256 of each. Nothing that is read is ever executed.
+card), metadata.json with the keys of MONAI's bundles, and the SHA-256 of each. Nothing that
+is read is ever executed.
 """
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -27,6 +31,7 @@ LICENCES = {
     "phantom": "Apache-2.0; trained on simulated patients",
 }
 WEIGHTS, RUN, CARD = "weights.safetensors", "run.json", "README.md"
+METADATA, STABLEHLO = "metadata.json", "network.stablehlo"
 _KEPT = np.float16  # half as large, for up to 0.01 of a few pixels' probabilities
 
 
@@ -35,7 +40,14 @@ def is_bundle(directory: Path) -> bool:
     return (directory / WEIGHTS).is_file()
 
 
-def save(directory: Path, variables: Any, record: RunRecord, card: str) -> None:
+def save(
+    directory: Path,
+    variables: Any,
+    record: RunRecord,
+    card: str,
+    metadata: Mapping[str, Any],
+    stablehlo: bytes | None = None,
+) -> None:
     """Writes a bundle; the same networks give the same bytes.
 
     Of the record it keeps neither paths nor the course of training.
@@ -45,16 +57,28 @@ def save(directory: Path, variables: Any, record: RunRecord, card: str) -> None:
       variables: Of the networks, a leading member axis.
       record: Of their run.
       card: What a reader should know, Markdown.
+      metadata: What a program should know, as JSON can hold it.
+      stablehlo: From `portable.to_stablehlo`, of what `kept` returns.
     """
     flat = traverse_util.flatten_dict(variables, sep="/")
     settings = {**record.settings, "data": {**record.settings["data"], "path": ""}}
     directory.mkdir(parents=True)
-    kept = {name: np.asarray(leaf, _KEPT) for name, leaf in sorted(flat.items())}
-    files.write_bytes(directory / WEIGHTS, safetensors.numpy.save(kept))
+    small = {name: np.asarray(leaf, _KEPT) for name, leaf in sorted(flat.items())}
+    files.write_bytes(directory / WEIGHTS, safetensors.numpy.save(small))
     short = dataclasses.replace(record, history=(), settings=settings)
     files.write_text(directory / RUN, records.to_json(short) + "\n")
     files.write_text(directory / CARD, card)
+    files.write_text(directory / METADATA, json.dumps(metadata, indent=1) + "\n")
+    if stablehlo is not None:
+        files.write_bytes(directory / STABLEHLO, stablehlo)
     files.write_sums(directory)
+
+
+def kept(variables: Any) -> Any:
+    """Returns variables as a bundle gives them back: rounded, in float32."""
+    return jax.tree.map(
+        lambda leaf: np.asarray(leaf, _KEPT).astype(np.float32), variables
+    )
 
 
 def load(directory: Path) -> tuple[dict, RunRecord]:

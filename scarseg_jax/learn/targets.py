@@ -5,7 +5,8 @@ import numpy as np
 from scarseg_jax.errors import InputError
 from scarseg_jax.study import Tissue
 
-_SCAR = frozenset({Tissue.SCAR, Tissue.NO_REFLOW})
+_NO_REFLOW = frozenset({Tissue.NO_REFLOW})
+_SCAR = _NO_REFLOW | {Tissue.SCAR}
 _WALL = _SCAR | {Tissue.MYOCARDIUM}
 _CAVITY = frozenset({Tissue.CAVITY})
 # The tissues of class 1, 2, ...; all others are class 0, the background.
@@ -67,6 +68,17 @@ def scar_probability(probability: np.ndarray, name: str) -> np.ndarray:
       name: Of the classes.
     """
     return _together(probability, scar_classes(name))
+
+
+def no_reflow_probability(probability: np.ndarray, name: str) -> np.ndarray | None:
+    """Returns the (...) probability of no-reflow; None where it is not told apart.
+
+    Args:
+      probability: (..., K - 1) of each class but the background.
+      name: Of the classes.
+    """
+    own = _made_of(_NO_REFLOW, name)
+    return _together(probability, own) if own else None
 
 
 def ventricle_probabilities(

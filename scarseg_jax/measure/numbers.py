@@ -38,6 +38,40 @@ class ZoneNumbers:
     levels: Levels
 
 
+BY_INTENSITY = ("5sd", "fwhm")  # the names of `ByIntensity`
+
+
+@dataclasses.dataclass(frozen=True)
+class ByIntensity:
+    """Scar by a threshold in each slice, whatever else calls scar.
+
+    Attributes:
+      name: One of `BY_INTENSITY`.
+      words: What the threshold is.
+      region: Where scar was looked for, in words.
+      remote: Who or what chose the remote myocardium, in words.
+      slices: Those with myocardium, from 0; what follows is of each.
+      remote_mean: Of the remote myocardium's intensities.
+      remote_sd: The same.
+      remote_pixels: How many there are.
+      above: The intensity from which a pixel is scar.
+      scar_mass_g: Of all such pixels in the region, and of no-reflow where it was told.
+      scar_of_lv_percent: Of the LV's mass.
+    """
+
+    name: str
+    words: str
+    region: str
+    remote: str
+    slices: tuple[int, ...]
+    remote_mean: tuple[float, ...]
+    remote_sd: tuple[float, ...]
+    remote_pixels: tuple[int, ...]
+    above: tuple[float, ...]
+    scar_mass_g: float
+    scar_of_lv_percent: float | None
+
+
 @dataclasses.dataclass(frozen=True)
 class Numbers:
     """One heart in figures; None is what cannot be known.
@@ -66,6 +100,7 @@ class Numbers:
       reference: What told it.
       segments: The 17; empty without myocardium.
       zones: None where none were asked for.
+      by_intensity: By which others may judge the scar; may be empty.
       warnings: Sentences.
     """
 
@@ -88,6 +123,7 @@ class Numbers:
     reference: Reference | None
     segments: tuple[Segment, ...]
     zones: ZoneNumbers | None
+    by_intensity: tuple[ByIntensity, ...]
     warnings: tuple[str, ...]
 
 
@@ -99,6 +135,7 @@ def measure(
     reference: Reference | None = None,
     zones: Zones | None = None,
     walls: Sequence[Wall] | None = None,
+    by_intensity: Sequence[ByIntensity] = (),
 ) -> Numbers:
     """Returns the figures of a scar, drawn or found, in a study.
 
@@ -109,6 +146,7 @@ def measure(
       reference: Where the septum is, from `segments`.
       zones: From `zones.find_zones`.
       walls: The study's, from `walls_of`, where many scars in them are measured.
+      by_intensity: What stands beside the scar.
 
     Raises:
       InputError: If a mask has another shape than the image.
@@ -151,6 +189,7 @@ def measure(
         reference=reference,
         segments=() if found is None else found.each,
         zones=None if zones is None else _zones(study, zones, lv_ml),
+        by_intensity=tuple(by_intensity),
         warnings=(*_doubts(study, scar), *(() if found is None else found.warnings)),
     )
 
@@ -158,7 +197,8 @@ def measure(
 def to_csv(each: Sequence[Numbers]) -> str:
     """Returns a table of a line for each heart; empty is what cannot be known.
 
-    Columns of zones begin with `zones_`, of segments with `segment_01_` to 17.
+    Columns of zones begin with `zones_`, of scar by thresholds with their names, such as
+    `5sd_`, of segments with `segment_01_` to 17.
     """
     lines = [columns(one) for one in each]
     stream = io.StringIO()
@@ -183,6 +223,10 @@ def columns(numbers: Numbers) -> dict[str, Any]:
             flat |= _named("zones_", ZoneNumbers, value, but="levels")
             flat |= _named("zones_", Levels, levels, but="remote")
             flat |= _named("zones_remote_", Remote, remote)
+        elif field.name == "by_intensity":
+            there = {one.name: one for one in value}
+            for name in BY_INTENSITY:
+                flat |= _named(f"{name}_", ByIntensity, there.get(name), but="name")
         elif field.name == "segments":
             for number in range(1, len(NAMES) + 1):
                 one = value[number - 1] if value else None

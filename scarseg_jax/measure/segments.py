@@ -150,6 +150,28 @@ def from_insertions(
     return Reference(middle, start, end, "both insertions")
 
 
+def reference_of(study: Study) -> Reference | None:
+    """Returns where the septum is, by what a user has shown of it; None: by nothing.
+
+    The insertions that were pointed at come first, then a mask of the right ventricle.
+
+    Args:
+      study: With its myocardium, if it has any insertion or right ventricle.
+
+    Raises:
+      InputError: As `from_insertions` and `from_right_ventricle`.
+    """
+    if study.insertions:
+        points = [(one.slice, one.row, one.column) for one in study.insertions]
+        found = from_insertions(study, *points)
+        said = " and ".join(one.said for one in study.insertions)
+        return dataclasses.replace(found, source=f"{found.source} ({said})")
+    right_ventricle = study.right_ventricle
+    if right_ventricle is None or not right_ventricle.any():
+        return None
+    return from_right_ventricle(study, right_ventricle)
+
+
 def _angle_of(
     study: Study, walls: Sequence[Wall], point: tuple[float, float, float], name: str
 ) -> float:
@@ -157,8 +179,9 @@ def _angle_of(
     if z not in range(len(walls)) or walls[int(z)].shape is not Shape.RING:
         rings = [i for i, wall in enumerate(walls) if wall.shape is Shape.RING]
         raise InputError(
-            f"patient {study.patient}: the {name} insertion in slice {z:g}; expected one"
-            f" whose myocardium is a ring, of {rings}: give the point in such a slice"
+            f"patient {study.patient}: the {name} insertion in slice {z:g} from the base"
+            f" (0); expected one whose myocardium is a ring, of {rings}: give the point"
+            " in such a slice"
         )
     height, width = study.image.shape[1:]
     if not (0 <= y < height and 0 <= x < width):

@@ -24,6 +24,7 @@ class Remote:
       peak: The greatest.
       pixels: How many there are.
       slices: Those in which they lie, from 0.
+      source: Who or what chose them, in words.
     """
 
     mean: float
@@ -31,6 +32,7 @@ class Remote:
     peak: float
     pixels: int
     slices: tuple[int, ...]
+    source: str
 
 
 # From remote myocardium, the region's minimum and maximum to the intensity above which
@@ -126,7 +128,7 @@ class Levels:
       definition: A name of `DEFINITIONS`.
       words: What it is.
       source: Whose it is.
-      phase_sensitive: Whether the image is.
+      phase_sensitive: Whether the image is; None where that is not known.
       core_above: The intensity above which core lies.
       grey_above: The same of the grey zone; None where it is not told apart.
       maximum: Of the region.
@@ -138,7 +140,7 @@ class Levels:
     definition: str
     words: str
     source: str
-    phase_sensitive: bool
+    phase_sensitive: bool | None
     core_above: float
     grey_above: float | None
     maximum: float
@@ -169,8 +171,9 @@ def find_zones(
     region: np.ndarray,
     definition: str,
     *,
-    phase_sensitive: bool,
+    phase_sensitive: bool | None,
     remote: np.ndarray | None = None,
+    remote_source: str = "drawn",
     no_reflow: np.ndarray | None = None,
 ) -> Zones:
     """Returns core and grey zone of a region, by one level for the whole stack.
@@ -180,9 +183,11 @@ def find_zones(
       region: (Z, Y, X) bool, where they are looked for, and the maximum: the myocardium,
         or hyper-enhancement, for which Amado 2004 grow a region from a seed.
       definition: A name of `DEFINITIONS`.
-      phase_sensitive: Whether the image is, so that its zero is arbitrary.
+      phase_sensitive: Whether the image is, so that its zero is arbitrary; None, where
+        that is not known, leaves the definitions that need no zero.
       remote: (Z, Y, X) bool, healthy myocardium. Where it has no part in the
         definition, it still shows an offset of the intensities.
+      remote_source: Who or what chose it, in words.
       no_reflow: (Z, Y, X) bool, dark, and core all the same.
 
     Raises:
@@ -196,7 +201,7 @@ def find_zones(
         remote = on_grid("remote", remote, image.shape)
     if no_reflow is not None:
         no_reflow = on_grid("no-reflow", no_reflow, image.shape)
-    found = _remote(image, remote)
+    found = _remote(image, remote, remote_source)
     if found is None and how.takes_remote:
         raise InputError(
             f"zones: {definition} ({how.words}) without remote pixels; expected a mask of"
@@ -208,7 +213,7 @@ def find_zones(
             "zones: a region of 0 pixels; expected myocardium or scar: draw it"
         )
     low, high = float(values.min()), float(values.max())
-    nothing = Remote(np.nan, np.nan, np.nan, 0, ())  # and the rule does not ask
+    nothing = Remote(np.nan, np.nan, np.nan, 0, (), "")  # and the rule does not ask
     core_above, grey_above = how.rule(found or nothing, low, high)
     if found is not None and how.takes_zero and core_above <= found.mean:
         raise InputError(
@@ -236,24 +241,29 @@ def find_zones(
     return Zones(core, grey, remote, levels)
 
 
-def _chosen(definition: str, phase_sensitive: bool) -> Definition:
+def _chosen(definition: str, phase_sensitive: bool | None) -> Definition:
     if definition not in DEFINITIONS:
         names = ", ".join(DEFINITIONS)
         raise InputError(f"zones: {definition!r}; expected one of {names}: choose one")
     how = DEFINITIONS[definition]
-    if phase_sensitive and how.takes_zero:
+    if how.takes_zero and phase_sensitive is not False:
         names = ", ".join(n for n, d in DEFINITIONS.items() if not d.takes_zero)
+        what = (
+            "a phase-sensitive image, whose zero is arbitrary"
+            if phase_sensitive
+            else "an image that may be phase-sensitive, with an arbitrary zero"
+        )
         raise InputError(
-            f"zones: {definition} ({how.words}) of a phase-sensitive image, whose zero is"
-            f" arbitrary; expected a magnitude image: choose one of {names}"
+            f"zones: {definition} ({how.words}) of {what}; expected a magnitude image: say"
+            f" so (--nophase_sensitive) where it is one, or choose one of {names}"
         )
     return how
 
 
-def _remote(image: np.ndarray, mask: np.ndarray | None) -> Remote | None:
+def _remote(image: np.ndarray, mask: np.ndarray | None, source: str) -> Remote | None:
     if mask is None or not mask.any():
         return None
     values = image[mask].astype(np.float64)
     slices = tuple(int(z) for z in np.flatnonzero(mask.any(axis=(1, 2))))
     mean, sd, peak = (float(f) for f in (values.mean(), values.std(), values.max()))
-    return Remote(mean, sd, peak, int(values.size), slices)
+    return Remote(mean, sd, peak, int(values.size), slices, source)

@@ -90,6 +90,7 @@ def with_contours(study: Study, masks: dict[str, np.ndarray]) -> Study:
     The myocardium is the area drawn, or else what lies between the two lines; slices in
     which only one of these was drawn have neither. Scar or no-reflow of which no voxel
     is in such an area was left out of it, as in label maps, and is added.
+    Remote myocardium is what was marked as a reference.
 
     Raises:
       InputError: If there is no myocardium.
@@ -116,7 +117,12 @@ def with_contours(study: Study, masks: dict[str, np.ndarray]) -> Study:
     if scar is not None and no_reflow is not None:
         scar = scar | no_reflow
     return dataclasses.replace(
-        study, myocardium=wall, cavity=cavity, scar=scar, no_reflow=no_reflow
+        study,
+        myocardium=wall,
+        cavity=cavity,
+        scar=scar,
+        no_reflow=no_reflow,
+        remote=masks.get(REFERENCE),
     )
 
 

@@ -36,6 +36,7 @@ MASKS = {
     "cavity": (Label.CAVITY,),
     "myocardium": (Label.NORMAL_MYOCARDIUM, Label.OEDEMA, Label.SCAR),
     "scar": (Label.SCAR,),
+    "right_ventricle": (Label.RIGHT_VENTRICLE,),
 }
 
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers import contours as drawn
 from scarseg_jax.readers import (
@@ -12,6 +14,7 @@ from scarseg_jax.readers import (
     dicom,
     dicom_files,
     dicom_seg,
+    insertions,
     nifti,
     rtstruct,
     sunnybrook,
@@ -27,6 +30,10 @@ def read_patient(
     myocardium: Path | str | None = None,
     contours: Path | str | None = None,
     labels: str | None = None,
+    rv_label: int | None = None,
+    rv_insertions: Sequence[Sequence[float]] = (),
+    remote: Path | str | None = None,
+    phase_sensitive: bool | None = None,
     contour_names: Mapping[str, str] | None = None,
     centre_px: float = 0.0,
     series: Sequence[str] = (),
@@ -45,6 +52,11 @@ def read_patient(
       labels: Whose labels a label map has: one of `label_maps.TABLES`.
       contour_names: Further names of contours, segments and regions, each with the one
         of `contours.NAMES` that it means.
+      rv_label: Of such a map, of the right ventricle, where its table has none.
+      rv_insertions: The right ventricle's anterior insertion and, if any, its inferior
+        one: (slice, row, column) of the image as it is stored, as `insertions` says.
+      remote: A mask of healthy myocardium, as that of the myocardium.
+      phase_sensitive: Whether the image is, where the file does not say.
       centre_px: Of lines, as in `polygons.coverage`.
       series: Of DICOM, as `asked` of `dicom_series.choose`.
       time: Of DICOM, as in `dicom_series.one_at_each_place`.
@@ -62,15 +74,11 @@ def read_patient(
         )
     if dicom_files.is_dicom(path):
         stack = dicom.open_stack(path, series=series, time=time)
+        points = insertions.on_dicom(rv_insertions, stack)
         study = dicom.to_study(stack)
         if myocardium is not None:
-            plane = study.image.shape[1], study.image.shape[2]
-            mask = nifti.read_mask(
-                *(Path(myocardium), study.patient, study.geometry),
-                plane=plane,
-                **stored,
-            )
-            return dataclasses.replace(study, myocardium=mask)
+            mask = _read_mask(study, Path(myocardium), stored)
+            study = dataclasses.replace(study, myocardium=mask)
     else:
         for flag, value in (("series", series), ("time", time)):
             if value:
@@ -80,17 +88,59 @@ def read_patient(
                 )
         stack = None
         study = nifti.read_image(path, myocardium=myocardium, **stored)
-    if contours is None:
-        return study
-    file = Path(contours)
-    if file.name.endswith((".nii", ".nii.gz")):
-        if labels not in TABLES:
-            raise InputError(
-                f"--labels={labels}: {file} is a label map; expected whose labels it has,"
-                f" one of {', '.join(TABLES)}"
-            )
-        return with_labels(study, file, table=labels, **stored)
-    return _with_drawn(stack, study, file, contour_names or {}, centre_px)
+        assert study.geometry.stored is not None
+        points = insertions.on_nifti(rv_insertions, study.geometry.stored)
+    is_map = contours is not None and str(contours).endswith((".nii", ".nii.gz"))
+    if rv_label is not None and not is_map:
+        raise InputError(
+            f"--rv_label={rv_label}: a label of no label map; expected --contours to be"
+            " one (.nii or .nii.gz)"
+        )
+    if contours is not None:
+        file = Path(contours)
+        if is_map:
+            study = _with_map(study, file, labels, rv_label, stored)
+        else:
+            names = contour_names or {}
+            study = _with_drawn(stack, study, file, names, centre_px)
+    if remote is not None:
+        mask = _read_mask(study, Path(remote), stored)
+        study = dataclasses.replace(study, remote=mask)
+    if phase_sensitive is not None:
+        study = _with_kind(study, phase_sensitive)
+    return dataclasses.replace(study, insertions=points)
+
+
+def _read_mask(study: Study, path: Path, stored: Mapping[str, Any]) -> np.ndarray:
+    name = study.files[0] if study.files else study.patient
+    plane = study.image.shape[1], study.image.shape[2]
+    return nifti.read_mask(path, name, study.geometry, plane=plane, **stored)
+
+
+def _with_kind(study: Study, phase_sensitive: bool) -> Study:
+    if study.phase_sensitive not in (None, phase_sensitive):
+        flag = "--phase_sensitive" if phase_sensitive else "--nophase_sensitive"
+        raise InputError(
+            f"{flag}: the header of {study.patient} says that the image is"
+            f" {'magnitude' if phase_sensitive else 'phase-sensitive'}; expected no such"
+            " flag, or another series (--series)"
+        )
+    return dataclasses.replace(study, phase_sensitive=phase_sensitive)
+
+
+def _with_map(
+    study: Study,
+    file: Path,
+    labels: str | None,
+    rv_label: int | None,
+    stored: Mapping[str, Any],
+) -> Study:
+    if labels not in TABLES:
+        raise InputError(
+            f"--labels={labels}: {file} is a label map; expected whose labels it has,"
+            f" one of {', '.join(TABLES)}"
+        )
+    return with_labels(study, file, table=labels, rv_label=rv_label, **stored)
 
 
 def _with_drawn(

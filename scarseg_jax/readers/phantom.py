@@ -120,7 +120,11 @@ def simulate_study(patient: str, *, seed: int = 0) -> Study:
     image = np.clip(image, 0, 4095).astype(np.float32)
     geometry = Geometry.upright(len(image), drawn.spacing_mm)
     return Study(
-        patient, image, geometry, myocardium=myocardium, scar=scar, cavity=cavity
+        *(patient, image, geometry),
+        myocardium=myocardium,
+        scar=scar,
+        cavity=cavity,
+        phase_sensitive=sequence.phase_sensitive,
     )
 
 

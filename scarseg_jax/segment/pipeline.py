@@ -31,10 +31,12 @@ class Answer:
     Attributes:
       scar: (Z, Y, X) float32 probability.
       ventricle: The one they found, where Protocol 3 looked for it.
+      no_reflow: As scar, of which it is a part; None where it is not told apart.
     """
 
     scar: np.ndarray
     ventricle: Ventricle | None
+    no_reflow: np.ndarray | None = None
 
 
 def find_scar(
@@ -89,7 +91,9 @@ def find_scar(
         decision = decide.mean([member.decision for member in members])
     else:
         decision = Decision(threshold)
-    scar = call_scar(answer.scar, study, decision)
+    scar, no_reflow = call_scar(answer.scar, study, decision), study.no_reflow
+    if no_reflow is None and answer.no_reflow is not None:
+        no_reflow = scar & (answer.no_reflow > answer.scar / 2)
     between_ml = None
     if threshold is None:  # of others nobody knows how far off they are
         said_ml = float(scar.sum(axis=(1, 2)) @ study.geometry.voxels_ml)
@@ -103,6 +107,7 @@ def find_scar(
         run=model.run,
         myocardium=found.myocardium if found else study.myocardium,
         cavity=found.cavity if found else study.cavity,
+        no_reflow=no_reflow,
         patient=patient,
         left_out=tuple(m for m in model.members if m not in members),
         between_ml=between_ml,
@@ -180,7 +185,12 @@ def on_native_grid(
     if inside is None and protocol == 3:
         ventricle = ventricle_on_grid(said, slices, study, classes)
         inside = ventricle.myocardium
-    return Answer(scar if inside is None else scar * inside, ventricle)
+    dark = targets.no_reflow_probability(said, classes)
+    return Answer(
+        scar if inside is None else scar * inside,
+        ventricle,
+        None if dark is None else on_grid(dark, slices, study),
+    )
 
 
 def call_scar(probability: np.ndarray, study: Study, decision: Decision) -> np.ndarray:

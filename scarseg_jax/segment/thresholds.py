@@ -12,9 +12,9 @@ from scarseg_jax.segment.within import score
 SECTORS = 6  # of the wall; as many as AHA's middle ring has segments
 # Least SD of the remote myocardium, as a share of the myocardium's range: about what
 # rounding to 8 bits leaves.
-_LEAST_SD = 0.003
+LEAST_SD = 0.003
 # The maximum is that of all but the brightest hundredth: one wild pixel moves nothing.
-_MAXIMUM = 0.99
+MAXIMUM = 0.99
 
 
 def n_sd(
@@ -39,7 +39,7 @@ def n_sd(
         healthy = values[inside]
         if not healthy.size:
             raise ValueError("no remote pixel lies in the myocardium")
-        return (values - healthy.mean()) / max(healthy.std(), _LEAST_SD)
+        return (values - healthy.mean()) / max(healthy.std(), LEAST_SD)
 
     return score(image, myocardium, rule)
 
@@ -55,8 +55,8 @@ def fwhm(
 
     def rule(values: np.ndarray, wall: np.ndarray) -> np.ndarray:
         mean = values[remote_region(values, wall)].mean()
-        way = np.quantile(values, _MAXIMUM) - mean
-        return (values - mean) / max(way, _LEAST_SD)
+        way = np.quantile(values, MAXIMUM) - mean
+        return (values - mean) / max(way, LEAST_SD)
 
     return score(image, myocardium, rule)
 

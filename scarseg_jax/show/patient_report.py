@@ -31,6 +31,12 @@ _PHASE = {
     False: "magnitude",
     None: "not known whether magnitude or phase-sensitive",
 }
+_KINDS = {
+    True: "a phase-sensitive image",
+    False: "a magnitude image",
+    None: "an image of which it is not known whether it is phase-sensitive",
+}
+_ALONE = {"5sd": "Scar by 5 SD alone", "fwhm": "Scar by FWHM alone"}
 # On A4 the first page's text is so wide, below the header so high, less for each
 # warning and for a review; a slice's words are so high.
 _WIDTH_MM, _HEIGHT_MM, _WARNING_MM, _REVIEW_MM, _WORDS_MM = 186, 200, 4.5, 9, 11
@@ -90,6 +96,7 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
         outlines=[(name, words) for name, words, _ in outlines_of(found)],
         sizes=_sizes(numbers),
         density=DENSITY_G_PER_ML,
+        kinds=_KINDS,
         eyes=[Markup(bulls_eye(numbers, name)) for name in _eyes(numbers)],
         made=_made(found, shown),
     )
@@ -280,6 +287,10 @@ def _sizes(numbers: Numbers) -> list[_Size]:
             _zone("Infarct core", zones.core_mass_g, zones.core_of_lv_percent),
             _zone("Grey zone", zones.grey_mass_g, zones.grey_of_lv_percent),
         ]
+    rows += [
+        _zone(_ALONE[one.name], one.scar_mass_g, one.scar_of_lv_percent)
+        for one in n.by_intensity
+    ]
     return rows
 
 

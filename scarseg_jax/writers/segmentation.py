@@ -11,10 +11,11 @@ import numpy as np
 
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
-from scarseg_jax.measure.mass import mass_g
-from scarseg_jax.measure.numbers import Numbers, measure
-from scarseg_jax.measure.segments import Reference
+from scarseg_jax.measure.mass import DENSITY_G_PER_ML, mass_g, volume_ml
+from scarseg_jax.measure.numbers import ByIntensity, Numbers, measure
+from scarseg_jax.measure.segments import Reference, reference_of
 from scarseg_jax.measure.walls import Wall
+from scarseg_jax.measure.zones import Zones
 from scarseg_jax.run import INTERVAL_LEVEL, Review, Segmentation
 from scarseg_jax.study import Study, Tissue
 from scarseg_jax.writers import nifti
@@ -94,15 +95,50 @@ def numbers_of(
     found: Segmentation,
     reference: Reference | None = None,
     walls: Sequence[Wall] | None = None,
+    *,
+    zones: Zones | None = None,
+    by_intensity: Sequence[ByIntensity] = (),
 ) -> Numbers:
     """Returns the figures of a segmentation, in the myocardium given or found.
 
+    No-reflow counts where it is called scar; how much was drawn elsewhere is said.
+
     Args:
-      found: The segmentation.
-      reference: Where the septum is.
-      walls: As of `measure`.
+      found: From `find_scar`.
+      reference: Where the septum is; None: as the study shows it, if it does.
+      walls: As in `measure`.
+      zones: As in `measure`.
+      by_intensity: As in `measure`.
+
+    Raises:
+      InputError: If what shows the septum does not fit that myocardium.
     """
-    return measure(with_walls(found), found.scar, reference=reference, walls=walls)
+    study = with_walls(found)
+    dark = found.no_reflow
+    numbers = measure(
+        study,
+        found.scar,
+        no_reflow=None if dark is None else dark & found.scar,
+        reference=reference or reference_of(study),
+        walls=walls,
+        zones=zones,
+        by_intensity=by_intensity,
+    )
+    said = [*numbers.warnings]
+    if dark is not None and (dark & ~found.scar).any():
+        all_g, missed_g = (
+            DENSITY_G_PER_ML * volume_ml(mask, study.geometry)
+            for mask in (dark, dark & ~found.scar)
+        )
+        said.append(
+            f"{missed_g:.2g} g of the {all_g:.2g} g of no-reflow that was drawn are not"
+            " called scar: they are not in its mass, nor in the no-reflow's."
+        )
+    if zones is not None and zones.levels.remote is not None:
+        said.append(
+            f"Core and grey zone rest on remote myocardium: {zones.levels.remote.source}."
+        )
+    return dataclasses.replace(numbers, warnings=tuple(said))
 
 
 def with_walls(found: Segmentation) -> Study:
@@ -221,6 +257,13 @@ def describe(
         "between_level": between_ml and INTERVAL_LEVEL,
         "myocardium": (
             "found" if found.found_the_wall else "given" if restricted else "not known"
+        ),
+        "no_reflow": (
+            "not known"
+            if found.no_reflow is None
+            else "found"
+            if found.study.no_reflow is None
+            else "given"
         ),
         "tissues": {str(label): name for label, name in _TISSUES.items()}
         if found.found_the_wall

@@ -1,0 +1,161 @@
+"""What the intensities alone say of a myocardium, beside the networks.
+
+Scar by the thresholds that `thresholds` scores and every run is compared with: 5 SD above
+remote myocardium, from where SCMR begins for infarcts (2020,
+doi:10.1186/s12968-020-00610-6, unverified), and half of the way from its mean to the
+maximum. They are taken in each slice, as coils and inversion times differ. And core and
+grey zone by a published definition, by one level for the stack.
+"""
+
+import numpy as np
+
+from scarseg_jax.errors import InputError
+from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent, volume_ml
+from scarseg_jax.measure.numbers import BY_INTENSITY, ByIntensity
+from scarseg_jax.measure.zones import DEFINITIONS, Zones, find_zones
+from scarseg_jax.run import Segmentation
+from scarseg_jax.segment.thresholds import LEAST_SD, MAXIMUM, SECTORS, remote_region
+
+DRAWN = "drawn"
+DARKEST = f"nobody's choice: the darkest of {SECTORS} sectors of each slice's wall"
+_SD = 5
+_WORDS = dict(
+    zip(
+        BY_INTENSITY,
+        (
+            f"remote mean + {_SD} SD",
+            "half-way from the remote mean to the maximum (FWHM)",
+        ),
+        strict=True,
+    )
+)
+
+
+def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
+    """Returns the scar by each of `BY_INTENSITY` in the myocardium, given or found.
+
+    Remote myocardium is what was drawn of it, in slices without any that of the nearest
+    slice; or else the darkest sector of each slice. No-reflow that is told is scar.
+    Nothing where there is no myocardium.
+
+    Args:
+      found: From `find_scar`.
+
+    Raises:
+      InputError: If none of the remote pixels drawn are in the myocardium.
+    """
+    wall, image = _wall(found), found.study.image
+    if wall is None:
+        return ()
+    slices = np.flatnonzero(wall.any(axis=(1, 2)))
+    remote, source = _remote(found, wall)
+    marked = np.flatnonzero(remote.any(axis=(1, 2)))
+    rows = []
+    for z in slices:
+        nearest = marked[np.abs(marked - z).argmin()]
+        rows.append(_levels(image[z][wall[z]], image[nearest][remote[nearest]]))
+    means, sds, counts, *levels = zip(*rows, strict=True)
+    lv_ml = volume_ml(wall, found.study.geometry)
+    measured = []
+    for name, above in zip(BY_INTENSITY, levels, strict=True):
+        scar = np.zeros_like(wall)
+        scar[slices] = wall[slices] & (image[slices] >= np.reshape(above, (-1, 1, 1)))
+        if found.no_reflow is not None:
+            scar |= found.no_reflow & wall
+        scar_ml = volume_ml(scar, found.study.geometry)
+        measured.append(
+            ByIntensity(
+                name=name,
+                words=_WORDS[name],
+                region="the myocardium of each slice",
+                remote=source,
+                slices=tuple(slices.tolist()),
+                remote_mean=means,
+                remote_sd=sds,
+                remote_pixels=counts,
+                above=above,
+                scar_mass_g=DENSITY_G_PER_ML * scar_ml,
+                scar_of_lv_percent=percent(scar_ml, lv_ml),
+            )
+        )
+    return tuple(measured)
+
+
+def zones_of(found: Segmentation, definition: str | None) -> Zones | None:
+    """Returns core and grey zone in the myocardium, given or found; None of none.
+
+    Where remote myocardium has no part in the definition and none was drawn, the darkest
+    sectors still show an offset of the intensities.
+
+    Args:
+      found: From `find_scar`.
+      definition: A name of `zones.DEFINITIONS`, or None.
+
+    Raises:
+      InputError: If the definition means nothing for this image, needs remote
+        myocardium, of which none was drawn, or there is no myocardium to look inside.
+    """
+    if definition is None:
+        return None
+    wall, how = _wall(found), DEFINITIONS[definition]
+    if wall is None:
+        raise InputError(
+            f"--zones={definition}: no myocardium; expected one to look inside: give its"
+            " mask, or use networks that find it"
+        )
+    if how.takes_remote and found.study.remote is None:
+        raise InputError(
+            f"--zones={definition} ({how.words}) without remote myocardium; expected"
+            " --remote, a mask of it, or cvi42's contour: draw some, as what nobody chose"
+            " gives another infarct"
+        )
+    remote, source = _remote(found, wall)
+    return find_zones(
+        *(found.study.image, wall, definition),
+        phase_sensitive=found.study.phase_sensitive,
+        remote=remote,
+        remote_source=source,
+        no_reflow=found.no_reflow,
+    )
+
+
+def _wall(found: Segmentation) -> np.ndarray | None:
+    wall = found.myocardium
+    return None if wall is None or not wall.any() else wall
+
+
+def _levels(wall: np.ndarray, remote: np.ndarray) -> tuple[float, ...]:
+    """Returns the remote mean, SD and pixels, and from where each method calls scar.
+
+    Args:
+      wall: (k,) intensities of a slice's myocardium.
+      remote: (n,) of the remote myocardium that it is compared with.
+    """
+    values = wall.astype(np.float64)
+    mean, sd = (float(f) for f in (remote.mean(dtype=float), remote.std(dtype=float)))
+    least = LEAST_SD * (float(np.ptp(values)) or 1.0)  # of one intensity none is scar
+    way = float(np.quantile(values, MAXIMUM)) - mean
+    return (
+        mean,
+        sd,
+        int(remote.size),
+        mean + _SD * max(sd, least),
+        mean + max(way, least) / 2,
+    )
+
+
+def _remote(found: Segmentation, wall: np.ndarray) -> tuple[np.ndarray, str]:
+    """Returns (Z, Y, X) bool remote myocardium, and who chose it."""
+    drawn = found.study.remote
+    if drawn is not None:
+        if not (drawn & wall).any():
+            raise InputError(
+                f"remote myocardium: none of its {int(drawn.sum())} pixels are in the"
+                " myocardium; expected some: draw it inside"
+            )
+        return drawn & wall, DRAWN
+    remote = np.zeros_like(wall)
+    for own, image, inside in zip(remote, found.study.image, wall, strict=True):
+        if inside.any():
+            own[inside] = remote_region(image[inside].astype(np.float64), inside)
+    return remote, DARKEST
