@@ -4,13 +4,19 @@ import os
 import signal
 import sys
 from types import SimpleNamespace
+from typing import Any
 
-import dask
+import dask.config
 import distributed
 import pytest
 
 from scarseg_jax import cluster
 from scarseg_jax.errors import InputError
+
+
+# Of anything with a name, as long as the workers can do it.
+outcomes: Any = cluster.outcomes
+cluster_here: Any = distributed.LocalCluster
 
 
 def test_workers_that_are_killed_lose_nothing_and_do_nothing_twice(tmp_path):
@@ -28,12 +34,13 @@ def test_workers_that_are_killed_lose_nothing_and_do_nothing_twice(tmp_path):
 
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(
+        cluster_here(
             n_workers=2, threads_per_worker=1, dashboard_address=None
         ) as local,
     ):
         many = [SimpleNamespace(name=name) for name in names]
-        found = list(cluster.outcomes(local.scheduler_address, work, many))
+        found = list(outcomes(local.scheduler_address, work, many))
+    died: Any
     (died,) = (one for one in found if not isinstance(one, str))
     assert died.name == "study_008"
     assert died.problem.startswith("every worker that took it died")
@@ -44,7 +51,7 @@ def test_workers_that_are_killed_lose_nothing_and_do_nothing_twice(tmp_path):
 def test_what_cannot_be_reached_is_one_line(monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT_S", 0.2)
     with pytest.raises(InputError, match="no scheduler answers there"):
-        list(cluster.outcomes("tcp://127.0.0.1:9", lambda one: one, ()))
+        list(outcomes("tcp://127.0.0.1:9", lambda one: one, ()))
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r'pip install "scarseg_jax\[cluster\]"'):
-        list(cluster.outcomes("tcp://127.0.0.1:9", lambda one: one, ()))
+        list(outcomes("tcp://127.0.0.1:9", lambda one: one, ()))
