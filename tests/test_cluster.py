@@ -13,7 +13,6 @@ import pytest
 from scarseg_jax import cluster
 from scarseg_jax.errors import InputError
 
-
 # Of anything with a name, as long as the workers can do it.
 outcomes: Any = cluster.outcomes
 cluster_here: Any = distributed.LocalCluster
