@@ -327,6 +327,10 @@ def _row(output: Path, outcome: Outcome, report: Mapping[str, Any] | None) -> Ro
         page=page_path(mask).relative_to(output).as_posix(),
         slices=report["slices"],
         unseen=report["unseen_members_only"],
+        # Its page also says that networks had seen it, or found the myocardium.
+        warnings=len(numbers.warnings)
+        + (not report["unseen_members_only"])
+        + (report["myocardium"] == "found"),
     )
 
 

@@ -467,6 +467,8 @@ def evaluate_new(
         *(workdir / "data", source),
         protocol=run.protocol,
         context=run.context,
+        neighbours=run.neighbours,
+        method=run.crop,
         force=force,
     )
     if without := [study.patient for study in data.studies if study.scar is None]:
@@ -496,7 +498,9 @@ def evaluate_new(
     together = dataclasses.replace(model, members=(one,), ask=ask)
     told = dataclasses.replace(  # without the names of the patients who trained them
         run,
-        members=tuple(dataclasses.replace(m, test_patients=()) for m in model.members),
+        members=tuple(
+            dataclasses.replace(m, test_patients=(), trials=()) for m in model.members
+        ),
         fingerprints={},
         history=(),
         settings={**run.settings, "data": {}},

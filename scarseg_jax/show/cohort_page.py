@@ -21,6 +21,7 @@ class Row:
       page: Its own page, from the folder of this one.
       slices: How many it has.
       unseen: Whether no network that answered was trained or chosen with it.
+      warnings: How many its own page has.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Row:
     page: str | None = None
     slices: int | None = None
     unseen: bool | None = None
+    warnings: int | None = None
 
 
 def write_cohort_page(
