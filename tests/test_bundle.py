@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from builders import TRUE_PX, run_record, scored_run
 
-from scarseg_jax import export, files
+from scarseg_jax import files
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import bundle, targets
+from scarseg_jax.learn.card import metadata
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.prepare.cut import PREPARATION
 from scarseg_jax.readers import phantom
@@ -77,7 +78,7 @@ def test_metadata_have_what_monai_asks_and_the_shapes_of_the_networks(
     tmp_path, values, seen, said
 ):
     judged = scored_run(tmp_path, [0.5] * 8, TRUE_PX).results.summary
-    own = export.metadata(run_record(**values), judged, "CC0")
+    own = metadata(run_record(**values), judged, "CC0")
     assert json.loads(json.dumps(own)) == own
     assert own.keys() >= MONAI
     (image,), (pred,) = (own["network_data_format"][k].values() for k in ENDS)

@@ -8,11 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from scarseg_jax import simulate
-from scarseg_jax.errors import InputError
 from scarseg_jax.readers import phantom
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.writers.dicom_images import write_images
@@ -65,11 +61,11 @@ def test_a_simulated_patient_comes_back_from_dicom(tmp_path, patient):
 
 
 def test_simulate_replaces_nothing_and_knows_its_patients(tmp_path):
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["simulate"])
     for given, said in (
-        ({"output": str(tmp_path)}, "is there; choose a new folder"),
-        ({"output": str(tmp_path / "n"), "patient": "me"}, "such as phantom_001"),
+        ([f"--output={tmp_path}"], "is there; choose a new folder"),
+        ([f"--output={tmp_path / 'n'}", "--patient=me"], "such as phantom_001"),
     ):
-        with flagsaver.as_parsed(**given), pytest.raises(InputError, match=said):
-            simulate._simulate(["simulate"])
+        command = [sys.executable, "-m", "scarseg_jax.simulate", *given]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert said in done.stderr

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from scarseg_jax.learn import targets, train
-from scarseg_jax.learn.enet import ENet
+from scarseg_jax.learn.networks import network
 from scarseg_jax.prepare.crop import SIZE, cut_out_channels
 from scarseg_jax.prepare.folds import SYMMETRIES
 from scarseg_jax.run import RunRecord
@@ -37,7 +37,8 @@ def to_stablehlo(
       record: Of their run.
       platforms: On which it is to run.
     """
-    model = ENet(variant=record.variant, classes=targets.count(record.classes))
+    classes, slices = targets.count(record.classes), 2 * record.neighbours + 1
+    model = network(record.variant, classes, slices=slices)
     frozen = model.clone(frozen=True)
     weights = jax.vmap(lambda own: model.freeze(own)[1])(
         jax.tree.map(np.asarray, variables)
@@ -54,7 +55,9 @@ def to_stablehlo(
 
         return jax.lax.map(one, weights)
 
-    channels = cut_out_channels(protocol=record.protocol, context=record.context).size
+    channels = cut_out_channels(
+        protocol=record.protocol, context=record.context, neighbours=record.neighbours
+    ).size
     shape = jax.export.symbolic_shape(f"batch, {SIZE}, {SIZE}, {channels}")
     images = jax.ShapeDtypeStruct(shape, np.float32)
     return bytes(
