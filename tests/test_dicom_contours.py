@@ -276,7 +276,10 @@ def frameless(data):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (moved(x=30, y=-30, z=-30), r"\d+ lie 20 mm from the nearest image"),
+        (
+            moved(x=30, y=-30, z=-30),
+            r"\d of the scar lie on no image, up to \d+ mm from the nearest",
+        ),
         (moved(y=0.7, z=-0.7), "have pixels that do not fall on the image's"),
         (moved(y=60 * _ROW, z=-60 * _ROW), r"reach over the image's edge"),
         (coarser, "have pixels that do not fall on the image's"),

@@ -7,7 +7,6 @@ otherwise than the image's, but pixels must fall on pixels.
 
 import collections
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,16 +50,20 @@ def read_masks(
         places = _places(path, data, len(pixels))
         masks = {name: np.zeros(stack.stored_shape, bool) for name in segments.values()}
         lost: collections.Counter[str] = collections.Counter()
+        furthest_mm = 0.0
         for place, image in zip(places, pixels, strict=True):
             for number, inside in _frame(data, place, image):
                 if number in segments and inside.any():
                     mask = masks[segments[number]]
-                    if why := _put(mask, stack, place, inside):
-                        lost[why] += 1
+                    why, off_mm = _put(mask, stack, place, inside)
+                    if why:
+                        lost[f"of the {segments[number]} {why}"] += 1
+                        furthest_mm = max(furthest_mm, off_mm)
         if lost:
             listed = "; ".join(f"{count} {why}" for why, count in lost.most_common(3))
             raise InputError(
-                f"--contours={path}: of its frames with pixels {listed}; expected every"
+                f"--contours={path}: of its frames with pixels, {listed}, up to"
+                f" {furthest_mm:.3g} mm from the nearest image; expected every"
                 f" one on an image of {stack.name}: choose with --series the one it was"
                 " drawn on, or resample the segmentation to it"
             )
@@ -143,32 +146,38 @@ def _frame(data: Dataset, place: Image, image: np.ndarray) -> Any:
     yield int(number or 0), image >= _HALF * most
 
 
-def _put(mask: np.ndarray, stack: Stack, place: Image, inside: np.ndarray) -> str:
-    """Puts a frame's pixels into a stored mask; returns why if they do not fit."""
+def _put(
+    mask: np.ndarray, stack: Stack, place: Image, inside: np.ndarray
+) -> tuple[str, float]:
+    """Puts a frame's pixels into a stored mask.
+
+    Returns:
+      Why they do not fit, or nothing; and how far from the nearest image they lie.
+    """
     needed = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
     if any(keyword not in place.fields for keyword in needed):
-        return "say not where they lie"
+        return "say not where they lie", 0.0
     rows, columns = inside.shape
     corners = np.array([(0, 0), (columns - 1, 0), (0, rows - 1)], np.float64)
     if min(rows, columns) == 1:
-        return "have a side of one pixel"
+        return "have a side of one pixel", 0.0
     found = dicom_planes.spot(stack, dicom_planes.points_mm(place, corners))
     if not found.near:
-        return f"lie {_rounded(found.off_mm)} mm from the nearest image"
+        return "lie on no image", found.off_mm
     # Where the corners are, all pixels are: the map is linear.
     origin, right, down = found.points_px
     steps = np.array([(right - origin) / (columns - 1), (down - origin) / (rows - 1)])
     turned, start = np.rint(steps).astype(int), np.rint(origin).astype(int)
     off = np.abs(start + corners @ turned - found.points_px).max()
     if off > _ON_PIXELS or not _is_turn(turned):
-        return "have pixels that do not fall on the image's"
+        return "have pixels that do not fall on the image's", found.off_mm
     row, column = np.nonzero(inside)
     x, y = (start + np.stack([column, row], axis=1) @ turned).T
     _, height, width = mask.shape
     if x.min() < 0 or y.min() < 0 or x.max() >= width or y.max() >= height:
-        return "reach over the image's edge"
+        return "reach over the image's edge", found.off_mm
     mask[found.slice, y, x] = True
-    return ""
+    return "", found.off_mm
 
 
 def _is_turn(steps: np.ndarray) -> bool:
@@ -176,9 +185,3 @@ def _is_turn(steps: np.ndarray) -> bool:
     return bool((np.abs(steps).sum(axis=0) == 1).all()) and bool(
         (np.abs(steps).sum(axis=1) == 1).all()
     )
-
-
-def _rounded(length_mm: float) -> str:
-    """Returns a length of two digits, so that like ones are counted together."""
-    digits = 1 - math.floor(math.log10(length_mm)) if length_mm > 0 else 0
-    return f"{round(length_mm, digits):g}"
