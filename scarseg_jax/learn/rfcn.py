@@ -57,8 +57,8 @@ class Memory(nn.Module):
 class RecurrentUNet(Network):
     """The U-Net with two memories, one from each end of the slices to the middle one.
 
-    Parameters, with one channel a slice and two classes: 924,914 for one slice and
-    1,146,098 for several.
+    Parameters, with one channel a slice and two classes: 925,218 for one slice and
+    1,146,402 for several.
 
     Attributes:
       slices: How many the channels hold; an odd number.

@@ -88,7 +88,7 @@ class Decoder(nn.Module):
 
 
 class UNet(Network):
-    """The U-Net: 482,354 parameters with one channel and two classes."""
+    """The U-Net: 482,466 parameters with one channel and two classes."""
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
