@@ -51,6 +51,9 @@ class EpochRecord:
       validation_dsc: Dice of all their pixels together, at that threshold; in Protocol 2
         nothing is called scar outside the myocardium.
       test_dsc: The same of the test patients; nothing is chosen by it.
+
+    Where slices are learned to be cut out, these two are of slices cut out around the
+    drawn myocardium, and say how training goes, not how good the networks are.
     """
 
     fold: int

@@ -109,6 +109,17 @@ class Settings:
                 f"crop is 'myocardium', but protocol is {self.protocol}; Protocol 2 alone"
                 " is given it: set crop to hough or learned"
             )
+        if self.crop == "learned" and self.protocol == 2:
+            raise InputError(
+                "crop is 'learned', but protocol is 2, which is given the myocardium: set"
+                " crop to hough or myocardium"
+            )
+        if self.crop == "learned" and self.train.selection != "last":
+            raise InputError(
+                f"crop is 'learned', but train.selection is {self.train.selection!r};"
+                " within training the slices are cut out around the drawn myocardium, by"
+                " which no epoch may be chosen: set train.selection to last"
+            )
         if self.crop == "learned" and not tell_the_ventricle(self.model.classes):
             raise InputError(
                 f"crop is 'learned', but model.classes is {self.model.classes!r}; only"

@@ -29,6 +29,16 @@ def test_of_few_trials_no_interval_is_told_and_ones_own_does_not_count():
     assert interval_ml(5.0, known, but="someone else") == (5, 5)
 
 
+def test_a_patient_counts_once_however_many_networks_tried_him():
+    known = trials(np.arange(-10, 10) / 20)
+    again = [Trial("p0", 8 + 0.1 * 10, 8.0)] * 3  # beside -0.5: +0.1 three times
+    low, _ = interval_ml(18.0, [*known, *again]) or (0, 0)
+    assert low == pytest.approx(
+        18 - 20 * 0.45
+    )  # the mean of his is -0.05: no more last
+    assert interval_ml(18.0, known[:6] * 9) is None
+
+
 def test_networks_that_are_always_too_low_move_the_upper_end_alone():
     low, high = interval_ml(10.0, trials(np.linspace(0.1, 0.5, 40))) or (0, 0)
     assert low == 10

@@ -120,7 +120,15 @@ def test_help_shows_the_job_and_its_flags(module):
             {"protocol": 1, "crop": "myocardium"},
             "crop is 'myocardium', but protocol is",
         ),
-        ({"crop": "learned"}, "crop is 'learned', but model.classes is 'scar'; only"),
+        ({"crop": "learned"}, "crop is 'learned', but protocol is 2, which is given"),
+        (
+            {"crop": "learned", "protocol": 1},
+            "crop is 'learned', but model.classes is 'scar'; only",
+        ),
+        (
+            {"crop": "learned", "protocol": 1, "train.selection": "validation"},
+            "crop is 'learned', but train.selection is 'validation'; within",
+        ),
         ({"neighbours": -1}, "neighbours is -1; expected 0 or more"),
         ({"train.averaging": 1.0}, "train.averaging is 1.0; expected 0 or more, less"),
         ({"train.epochs": 0}, "train.epochs is 0; expected a positive number"),

@@ -230,7 +230,8 @@ def test_a_ventricle_that_cannot_be_one_is_refused(probability, odd, caplog):
 
 
 def test_the_interval_is_told_by_others_trials_and_not_for_a_threshold_of_ones_own():
-    model, study = model_of(protocol=1), draw_study("p", seed=7)
+    model, drawn = model_of(protocol=1), draw_study("p", seed=7)
+    study = dataclasses.replace(drawn, myocardium=None, cavity=None, scar=None)
     assert find_scar(model, study).between_ml is None  # without trials
     trials = tuple(Trial(f"t{i}", 12.0, 6.0) for i in range(25))  # half of it seen
     members = tuple(dataclasses.replace(m, trials=trials) for m in model.members)
@@ -247,3 +248,4 @@ def test_the_interval_is_told_by_others_trials_and_not_for_a_threshold_of_ones_o
     )
     assert "t3" not in json.dumps(report)
     assert find_scar(model, study, threshold=0.3).between_ml is None
+    assert find_scar(model, drawn).between_ml is None  # nobody tried it in a given wall

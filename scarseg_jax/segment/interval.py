@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from scarseg_jax.run import INTERVAL_LEVEL, Trial
 
 # Added to a volume before errors are set against it: those of no scar at all count, too.
@@ -15,7 +17,7 @@ def interval_ml(
     """Returns where the true volume lies with a probability of 90 %.
 
     Split conformal prediction of the relative error, each side by itself, with its rank
-    for so few patients (Lei et al., JASA 2018, doi:10.1080/01621459.2017.1307116
+    for so few patients, each of whom counts once (Lei et al., JASA 2018, doi:10.1080/01621459.2017.1307116
     (unverified)). It holds for patients like those of the trials. Single networks made
     these; several together are off by less.
 
@@ -27,11 +29,12 @@ def interval_ml(
     Returns:
       Lower and upper end; None with so few trials that no end can be told.
     """
-    errors = sorted(
-        (trial.true_ml - trial.said_ml) / (trial.said_ml + _LEAST_ML)
-        for trial in trials
-        if trial.patient != but
-    )
+    of_each: dict[str, list[float]] = {}
+    for trial in trials:
+        if trial.patient != but:
+            error = (trial.true_ml - trial.said_ml) / (trial.said_ml + _LEAST_ML)
+            of_each.setdefault(trial.patient, []).append(error)
+    errors = sorted(float(np.mean(own)) for own in of_each.values())
     rank = math.ceil((len(errors) + 1) * (1 + INTERVAL_LEVEL) / 2)
     if rank > len(errors):
         return None

@@ -95,7 +95,8 @@ def find_scar(
     if no_reflow is None and answer.no_reflow is not None:
         no_reflow = scar & (answer.no_reflow > answer.scar / 2)
     between_ml = None
-    if threshold is None:  # of others nobody knows how far off they are
+    as_tried = model.run.protocol == 2 or study.myocardium is None
+    if threshold is None and as_tried:  # else nobody knows how far off it is
         said_ml = float(scar.sum(axis=(1, 2)) @ study.geometry.voxels_ml)
         between_ml = interval_ml(said_ml, model.run.trials, but=patient)
     return Segmentation(
