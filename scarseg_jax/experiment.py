@@ -27,6 +27,7 @@ from scarseg_jax.learn.networks import network
 from scarseg_jax.prepare import crop, cut, dataset, likeness
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds
+from scarseg_jax.prepare.unlike import ranges_of, traits_of
 from scarseg_jax.readers.sources import Source, open_source
 from scarseg_jax.run import (
     THRESHOLDS,
@@ -294,6 +295,12 @@ def _record(
         context=given.context,
         neighbours=given.neighbours,
         crop=given.crop,
+        typical=ranges_of(
+            [
+                traits_of(study, data.slices.take(data.slices.patient == study.patient))
+                for study in data.studies
+            ]
+        ),
     )
 
 

@@ -170,6 +170,7 @@ class RunRecord:
       context: Whether the networks of Protocol 2 see the surroundings too.
       neighbours: How many slices on each side they see beside.
       crop: Around what slices are cut out, of `crop.METHODS`.
+      typical: Lowest and highest of what `unlike.traits_of` measures of the patients.
     """
 
     protocol: int
@@ -191,6 +192,7 @@ class RunRecord:
     context: bool = False  # as in runs from before there was any; the next two too
     neighbours: int = 0
     crop: str = "hough"
+    typical: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -243,6 +245,7 @@ class Segmentation:
       left_out: Networks that were not asked, as they were trained on this patient.
       between_ml: Where the scar's true volume lies with a probability of
         `INTERVAL_LEVEL`; None where that cannot be told.
+      unlike: In which ways the study is unlike those of the run; sentences.
       review: A person's, who accepted it; None if nobody has looked.
     """
 
@@ -258,6 +261,7 @@ class Segmentation:
     patient: str | None = None
     left_out: tuple[TrainedMember, ...] = ()
     between_ml: tuple[float, float] | None = None
+    unlike: tuple[str, ...] = ()
     review: Review | None = None
 
     @property

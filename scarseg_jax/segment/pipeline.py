@@ -13,6 +13,7 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.learn import targets
 from scarseg_jax.prepare import crop, likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
+from scarseg_jax.prepare.unlike import traits_of, unlike
 from scarseg_jax.run import Decision, RunRecord, Segmentation
 from scarseg_jax.segment import decide
 from scarseg_jax.segment.interval import interval_ml
@@ -112,6 +113,7 @@ def find_scar(
         patient=patient,
         left_out=tuple(m for m in model.members if m not in members),
         between_ml=between_ml,
+        unlike=tuple(unlike(traits_of(study, said.slices), model.run.typical)),
     )
 
 

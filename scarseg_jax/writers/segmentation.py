@@ -124,7 +124,7 @@ def numbers_of(
         zones=zones,
         by_intensity=by_intensity,
     )
-    said = [*numbers.warnings]
+    said = [*found.unlike, *numbers.warnings]
     if dark is not None and (dark & ~found.scar).any():
         all_g, missed_g = (
             DENSITY_G_PER_ML * volume_ml(mask, study.geometry)
