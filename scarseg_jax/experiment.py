@@ -462,14 +462,15 @@ def evaluate_new(
       force: Whether an implausible myocardium is taken.
 
     Raises:
-      InputError: If the folder is a run's, or a patient cannot be used, is not
-        contoured, or is the run's.
+      InputError: If the folder is a run's, the threshold is no probability, or a
+        patient cannot be used, is not contoured, or is the run's.
     """
     if (workdir / SETTINGS).exists() or (workdir / "checkpoint").exists():
         raise InputError(
             f"{workdir} holds a run; choose a folder of its own for another judgement"
         )
     run = model.run
+    decision = pipeline.decision_of(model.members, threshold)
     data = dataset.prepare(
         *(workdir / "data", source),
         protocol=run.protocol,
@@ -492,9 +493,6 @@ def evaluate_new(
             f"{', '.join(known)}: of the run that trained the networks, which would be"
             " judged by what they know; expected new patients alone"
         )
-    decision = decide.mean([trained.decision for trained in model.members])
-    if threshold is not None:
-        decision = Decision(threshold)
 
     def ask(images: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         each = model.ask(images, np.repeat(wanted, len(model.members), axis=0))

@@ -24,20 +24,21 @@ No names of patients or files are written or logged without --keep_identifiers: 
 are numbered in the order of their names.
 """
 
+import contextlib
 import dataclasses
 import functools
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 
 from scarseg_jax import cluster, cohort, experiment, files, prediction
-from scarseg_jax.errors import InputError
-from scarseg_jax.identifiers import kept_from_log
+from scarseg_jax.errors import InputError, InputErrors
+from scarseg_jax.identifiers import kept_from_log, withheld
 from scarseg_jax.learn.bundle import CARD, LICENCES
 from scarseg_jax.measure.zones import DEFINITIONS
 from scarseg_jax.prediction import Choices
@@ -291,10 +292,7 @@ def _judge(model: Model, many: Sequence[Unread], output: Path) -> None:
         return dataclasses.replace(known[name].read(), patient=name, files=())
 
     source = Source(tuple(known), read, lambda name: known[name].paths)
-    with (
-        files.claimed(output, "output"),
-        kept_from_log({} if _KEEP_IDENTIFIERS.value else private),
-    ):
+    with files.claimed(output, "output"), _nobody_named(private):
         found = experiment.evaluate_new(
             *(output, model, source),
             name=_SOURCE.value,
@@ -303,6 +301,22 @@ def _judge(model: Model, many: Sequence[Unread], output: Path) -> None:
         )
         page = experiment.report(output)
     sys.stdout.write(f"{text.headline(found.summary)}\nreport: {page}\n")
+
+
+@contextlib.contextmanager
+def _nobody_named(paths: Mapping[str, Sequence[Path]]) -> Iterator[None]:
+    """Keeps names of files from the log and from errors, unless they are asked for."""
+    if _KEEP_IDENTIFIERS.value:
+        yield
+        return
+    with kept_from_log(paths):
+        try:
+            yield
+        except InputErrors as error:
+            what, *each = (withheld(line, paths) for line in error.lines)
+            raise InputErrors(what, each) from None
+        except InputError as error:
+            raise InputError(withheld(str(error), paths)) from None
 
 
 def _model() -> Model:

@@ -297,6 +297,15 @@ def test_names_are_withheld_however_they_are_spelled(tmp_path, monkeypatch):
     for spelled in (path, path.absolute()):
         assert withheld(f"{spelled}: damaged", known) == "study_001: damaged"
     assert withheld("Doe is no file", known) == "Doe is no file"
+    (tmp_path / "Doe" / "sub").mkdir(parents=True)
+    (tmp_path / "Doe" / "sub" / "DOE, John: 1.dcm").touch()
+    known = {"study_001": [Path("Doe")], "study_002": [Path("Roe.zip")]}
+    for inner in ("sub/DOE, John: 1.dcm", "gone, with Doe.dcm", "sub"):
+        said = withheld(f"Doe/{inner}: damaged; as Roe.zip is", known)
+        assert said == "study_001: damaged; as study_002 is"
+    denied = withheld("[Errno 13] Permission denied: '/x/Doe/DOE_1.dcm'", known)
+    assert "DOE" not in withheld(f"{tmp_path / 'Doe'}/DOE_1.dcm", known)
+    assert denied.startswith("[Errno 13]")
 
 
 @pytest.mark.usefixtures("quick")
@@ -313,6 +322,38 @@ def test_a_source_gives_what_was_drawn_too(tmp_path, command):
     assert code == 0, said
     report = json.loads((tmp_path / "out/study_001/study_001.json").read_text())
     assert report["restricted_to_myocardium"] is True
+
+
+@pytest.mark.usefixtures("quick")
+def test_files_that_a_source_cannot_take_cost_their_patient_alone(tmp_path, command):
+    home, output = tmp_path / "in", tmp_path / "out"
+    for n in range(5):
+        write_study(home, draw_study(f"{SURNAME}_{n}", seed=n))
+    own = {n: home / f"{SURNAME}_{n}" for n in range(5)}
+    Path(f"{own[0]}_myocardium.nii").rename(f"{own[0]}_Myocardium.nii")
+    shutil.copy(f"{own[1]}_image.nii", f"{own[1]}_image.nii.gz")
+    Path(f"{own[2]}_image.nii").rename(f"{own[2]}_Image.nii")
+    Path(f"{own[3]}_scar.nii").unlink()
+    Path(f"{own[3]}_scar.nii").symlink_to(home / "gone")
+    (home / f"{SURNAME}.txt").touch()
+    code, said = command(input=home, source="folder", output=output)
+    assert code == 3
+    assert "files that are no study and not read: 1 .txt" in said
+    problems = [row["problem"] for row in told(output)]
+    assert problems == [
+        (
+            "study_001_Myocardium.nii: not read under this name; expected"
+            " study_001_myocardium.nii: rename it"
+        ),
+        "study_002_image.nii.gz: study_002_image.nii is there as well; keep one",
+        (
+            "study_003_Image.nii: not read under this name; expected"
+            " study_003_image.nii: rename it"
+        ),
+        "study_004_scar.nii: a link to what is not there; mend or remove it",
+        "",
+    ]
+    check_nobody(output, said)
 
 
 def test_numbers_grow_with_the_studies(tmp_path):
@@ -389,3 +430,15 @@ def test_what_cannot_be_judged_fairly_is_refused(tmp_path, command):
     code, said = command(input=home, judge=True, output=tmp_path / "out")
     assert code == 2
     assert "expected --source too" in said
+    code, said = command(**asked, output=tmp_path / "out", threshold=2.0)
+    assert code == 2
+    assert "--threshold=2.0; expected between 0 and 1" in said
+    image = home / "whoever_image.nii"
+    for name in ("whoever", "whoelse"):
+        damaged = image.read_bytes()[:-100]
+        image.with_name(f"{name}_image.nii").write_bytes(damaged)
+        code, said = command(**asked, output=tmp_path / "out")
+        assert code == 2
+        assert "study_001: " in said
+        assert "header claims" in said
+        assert "whoe" not in said

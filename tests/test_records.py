@@ -120,7 +120,7 @@ def test_json_of_another_shape_is_said_in_one_line():
 REQUIRED = [
     field.name
     for field in dataclasses.fields(RunRecord)
-    if field.default is dataclasses.MISSING
+    if field.default is field.default_factory is dataclasses.MISSING
 ]
 
 

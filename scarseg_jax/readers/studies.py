@@ -7,9 +7,11 @@ number, its place in the order of these names.
 import collections
 import dataclasses
 import functools
+import glob
 import logging
+import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scarseg_jax.errors import InputError
@@ -17,6 +19,7 @@ from scarseg_jax.files import visible
 from scarseg_jax.readers.dicom_files import is_dicom
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.readers.sources import READERS
+from scarseg_jax.readers.strays import find_strays
 from scarseg_jax.study import Study
 
 _log = logging.getLogger(__name__)
@@ -63,10 +66,8 @@ def studies(home: Path, read: Read) -> tuple[Unread, ...]:
                 " folder or a zip a study, or, if all are one study, --output=NAME.nii.gz"
             )
         else:
-            others[path.suffix or "without an ending"] += 1
-    if others:
-        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
-        _log.warning("files that are no study and not read: %s", listed)
+            others[_kind(path)] += 1
+    _say_not_read(others)
     if not found:
         raise InputError(
             f"--input={home}: no study in it; expected folders or zips of DICOM, or .nii"
@@ -84,6 +85,10 @@ def studies_of_source(
 ) -> tuple[Unread, ...]:
     """Returns the studies of a data source's layout, with what was drawn on them.
 
+    A patient whose files are doubled, or would be passed over for capital and small
+    letters in a name, has a study that cannot be used. Other files are counted in the
+    log.
+
     Args:
       source: One of `sources.READERS`.
       home: Its folder.
@@ -94,14 +99,61 @@ def studies_of_source(
     """
     reader = READERS[source]
     patients = reader.list_patients(home)
-    return tuple(
-        Unread(
-            name,
-            tuple(reader.list_files(home, patient)),
-            functools.partial(reader.read_study, home, patient, slice_axis=slice_axis),
+    paths: dict[str, tuple[Path, ...]] = {}
+    wrong: dict[str, str] = {}
+    for patient in patients:
+        try:
+            paths[patient] = tuple(reader.list_files(home, patient))
+        except InputError as error:
+            wrong[patient] = str(error)
+    others: collections.Counter[str] = collections.Counter()
+    # Asked of each file: where something is wrong already, nothing more is said.
+    for stray in find_strays(home, reader, patients, lambda name: name not in wrong):
+        said = "a link to what is not there; mend or remove it"
+        if stray.right is not None:
+            said = f"not read under this name; expected {stray.right}: rename it"
+        elif not stray.broken or not stray.whose:
+            others[_kind(stray.file)] += 1
+            continue
+        known = [patient for patient in stray.whose if patient in patients]
+        for patient in known or stray.whose[:1]:
+            wrong.setdefault(patient, f"{stray.file}: {said}")
+            paths.setdefault(patient, (stray.file,))
+    _say_not_read(others)
+    found = []
+    everyone = sorted({*patients, *wrong})
+    for name, patient in zip(_names(len(everyone)), everyone, strict=True):
+        read = functools.partial(
+            reader.read_study, home, patient, slice_axis=slice_axis
         )
-        for name, patient in zip(_names(len(patients)), patients, strict=True)
-    )
+        if patient in wrong:
+            problem = _without_names(wrong[patient], home, patient, name)
+            read = functools.partial(_refuse, problem)
+            its = paths.get(patient) or visible(home.glob(f"{glob.escape(patient)}*"))
+            paths[patient] = tuple(file for file in its if file.exists()) or (home,)
+        found.append(Unread(name, paths[patient], read))
+    return tuple(found)
+
+
+def _refuse(problem: str) -> Study:
+    raise InputError(problem)
+
+
+def _without_names(text: str, home: Path, patient: str, name: str) -> str:
+    """Returns what is said of files in a folder, with the study's name for a patient's."""
+    alone = rf"(?<![^\W_]){re.escape(patient)}(?![^\W_])"
+    return re.sub(alone, name, text.replace(f"{home}/", ""), flags=re.IGNORECASE)
+
+
+def _say_not_read(others: Mapping[str, int]) -> None:
+    """Counts in the log, by their endings, files that are no study's."""
+    if others:
+        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        _log.warning("files that are no study and not read: %s", listed)
+
+
+def _kind(path: Path) -> str:
+    return path.suffix or "without an ending"
 
 
 def _names(count: int) -> Sequence[str]:

@@ -6,6 +6,7 @@ What a run is judged on and what `predict` writes are both made by `look.look`, 
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from scarseg_jax.learn import targets
 from scarseg_jax.prepare import crop, likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.prepare.unlike import traits_of, unlike
-from scarseg_jax.run import Decision, RunRecord, Segmentation
+from scarseg_jax.run import Decision, RunRecord, Segmentation, TrainedMember
 from scarseg_jax.segment import decide
 from scarseg_jax.segment.interval import interval_ml
 from scarseg_jax.segment.look import Question, View, look, on_grid, ventricle_on_grid
@@ -60,8 +61,7 @@ def find_scar(
       InputError: If there is no myocardium though the run needs one, it is implausible,
         given or found, or the threshold is no probability.
     """
-    if threshold is not None and not 0 < threshold < 1:
-        raise InputError(f"--threshold={threshold}; expected between 0 and 1")
+    decision_of(model.members, threshold)  # refuses it before all computing
     protocol = model.run.protocol
     if protocol == 2 and study.myocardium is None:
         raise InputError(
@@ -88,10 +88,7 @@ def find_scar(
     found = answer.ventricle
     if found:
         _check_found(study, found, force=force)
-    if threshold is None:
-        decision = decide.mean([member.decision for member in members])
-    else:
-        decision = Decision(threshold)
+    decision = decision_of(members, threshold)
     scar, no_reflow = call_scar(answer.scar, study, decision), study.no_reflow
     if no_reflow is None and answer.no_reflow is not None:
         no_reflow = scar & (answer.no_reflow > answer.scar / 2)
@@ -115,6 +112,25 @@ def find_scar(
         between_ml=between_ml,
         unlike=tuple(unlike(traits_of(study, said.slices), model.run.typical)),
     )
+
+
+def decision_of(
+    members: Sequence[TrainedMember], threshold: float | None = None
+) -> Decision:
+    """Returns when networks call scar together.
+
+    Args:
+      members: The networks.
+      threshold: As in `find_scar`.
+
+    Raises:
+      InputError: If it is no probability.
+    """
+    if threshold is None:
+        return decide.mean([member.decision for member in members])
+    if not 0 < threshold < 1:
+        raise InputError(f"--threshold={threshold}; expected between 0 and 1")
+    return Decision(threshold)
 
 
 def view_of(run: RunRecord) -> View:
