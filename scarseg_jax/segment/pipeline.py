@@ -93,7 +93,8 @@ def find_scar(
         decision = Decision(threshold)
     scar, no_reflow = call_scar(answer.scar, study, decision), study.no_reflow
     if no_reflow is None and answer.no_reflow is not None:
-        no_reflow = scar & (answer.no_reflow > answer.scar / 2)
+        # Wherever they say any scar: what of it is called, a reader may yet change.
+        no_reflow = (answer.scar > 0) & (answer.no_reflow > answer.scar / 2)
     between_ml = None
     if threshold is None:  # of others nobody knows how far off they are
         said_ml = float(scar.sum(axis=(1, 2)) @ study.geometry.voxels_ml)
