@@ -240,7 +240,8 @@ class Segmentation:
       myocardium: (Z, Y, X) bool, what was given, or else found; None without either.
       cavity: (Z, Y, X) bool, the LV's; as above.
       no_reflow: (Z, Y, X) bool, as it was drawn, or else as networks that tell it apart
-        found it in the scar; None where nothing tells.
+        found it, where scar is likelier no-reflow than not, called or not; None where
+        nothing tells.
       patient: Of the run's, whose image this is; None if it is nobody's.
       left_out: Networks that were not asked, as they were trained on this patient.
       between_ml: Where the scar's true volume lies with a probability of

@@ -28,10 +28,11 @@ from test_signals import ended, started
 
 from scarseg_jax import serve
 from scarseg_jax.readers.patient import read_patient
+from scarseg_jax.segment.intensities import by_intensity
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.serving.uploads import Limits
 from scarseg_jax.study import Study
-from scarseg_jax.writers.segmentation import write_segmentation
+from scarseg_jax.writers.segmentation import numbers_of, write_segmentation
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,9 @@ def test_what_is_downloaded_is_what_predict_writes(client, patient, tmp_path):
     study = read_patient(image, myocardium=myocardium)
     found = find_scar(model_of(), study)
     assert found.scar.any()
-    expected = write_segmentation(found, tmp_path / "SCAR.nii.gz")
+    numbers = numbers_of(found, by_intensity=by_intensity(found))
+    assert [one.name for one in numbers.by_intensity] == ["5sd", "fwhm"]
+    expected = write_segmentation(found, tmp_path / "SCAR.nii.gz", numbers)
     told = json.loads(archive.read("SCAR.json"))
     review = told.pop("review")
     assert not review["corrected_by_hand"]

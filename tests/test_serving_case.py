@@ -12,11 +12,14 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.measure.numbers import measure
 from scarseg_jax.measure.segments import from_insertions
 from scarseg_jax.run import Decision, Segmentation
+from scarseg_jax.segment.intensities import by_intensity
+from scarseg_jax.segment.model import Model
+from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.serving import case as cases
 from scarseg_jax.serving import view
 from scarseg_jax.serving.case import Stroke, swept
 from scarseg_jax.show.patient_report import write_patient_report
-from scarseg_jax.writers.segmentation import describe
+from scarseg_jax.writers.segmentation import describe, numbers_of
 
 
 def case_of(study=None, probability=None, decision=None, **values):
@@ -151,8 +154,11 @@ def test_the_figures_are_those_of_the_mask_as_it_stands():
     case = cases.painted(case, stroke((33.0, 8.0), z=4, width_mm=6.0))
     case = cases.referenced(case, (4, 8.0, 19.0), None)
     reference = from_insertions(study, (4, 8.0, 19.0))
-    expected = measure(study, scar(case), reference=reference)
-    assert cases.measured(case, cases.segmentation(case)) == expected
+    found = cases.segmentation(case)
+    beside = by_intensity(case.found)
+    assert [one.name for one in beside] == ["5sd", "fwhm"]
+    expected = measure(study, scar(case), reference=reference, by_intensity=beside)
+    assert cases.measured(case, found) == expected
     told = view.state(case)
     assert told["figures"]["scar_mass"] == f"{expected.scar_mass_g:.1f} g"
     assert told["figures"]["scar_of_lv"] == f"{expected.scar_of_lv_percent:.1f} %"
@@ -161,6 +167,38 @@ def test_the_figures_are_those_of_the_mask_as_it_stands():
         f"{s.scar_of_segment_percent:.1f}" for s in expected.segments[:16]
     ]
     json.dumps({**told, **view.pictures(case)}, allow_nan=False)
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.7])
+def test_another_threshold_tells_the_no_reflow_that_predict_tells_with_it(threshold):
+    run = run_record(protocol=2, classes="scar_no_reflow", fingerprints={})
+
+    def ask(crops, wanted):
+        left, top = np.arange(64) < 32, np.arange(64)[:, None] < 32
+        total = np.where(top, 0.6, 0.3)
+        dark = total * np.where(left, 0.8, 0.2)
+        each = np.stack([total - dark, dark], axis=-1).astype(np.float32)
+        return np.broadcast_to(each, (*wanted.shape, 64, 64, 2))
+
+    model = Model(None, run, run.members, ask)  # pyright: ignore[reportArgumentType]
+    study = draw_study("p", seed=7)
+    case = cases.decided(cases.opened(find_scar(model, study)), Decision(threshold))
+    now = cases.segmentation(case)
+    numbers = cases.measured(case, now)
+    predicted = find_scar(model, study, threshold=threshold)
+    expected = numbers_of(predicted, by_intensity=by_intensity(predicted))
+    assert numbers == expected
+    wall = np.asarray(study.myocardium)
+    share = numbers.no_reflow_of_scar_percent
+    if threshold == 0.7:  # none of it is called, and nobody drew any
+        assert numbers.no_reflow_volume_ml == 0
+        assert share is None
+        assert np.asarray(now.no_reflow)[wall].any()
+    else:
+        assert share == pytest.approx(50, abs=10)
+        called = 1 if threshold == 0.2 else 0.5
+        assert now.scar.sum() / wall.sum() == pytest.approx(called, abs=0.1)
+    assert not any("no-reflow" in said for said in numbers.warnings)
 
 
 def test_without_a_myocardium_there_is_still_a_scar_to_correct():

@@ -35,8 +35,8 @@ def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
     """Returns the scar by each of `BY_INTENSITY` in the myocardium, given or found.
 
     Remote myocardium is what was drawn of it, in slices without any that of the nearest
-    slice; or else the darkest sector of each slice. No-reflow that is told is scar.
-    Nothing where there is no myocardium.
+    slice; or else the darkest sector of each slice. No-reflow is scar where it was drawn,
+    or where networks that found it call scar. Nothing where there is no myocardium.
 
     Args:
       found: From `find_scar`.
@@ -56,12 +56,12 @@ def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
         rows.append(_levels(image[z][wall[z]], image[nearest][remote[nearest]]))
     means, sds, counts, *levels = zip(*rows, strict=True)
     lv_ml = volume_ml(wall, found.study.geometry)
-    measured = []
+    measured, dark = [], _no_reflow(found)
     for name, above in zip(BY_INTENSITY, levels, strict=True):
         scar = np.zeros_like(wall)
         scar[slices] = wall[slices] & (image[slices] >= np.reshape(above, (-1, 1, 1)))
-        if found.no_reflow is not None:
-            scar |= found.no_reflow & wall
+        if dark is not None:
+            scar |= dark & wall
         scar_ml = volume_ml(scar, found.study.geometry)
         measured.append(
             ByIntensity(
@@ -115,8 +115,15 @@ def zones_of(found: Segmentation, definition: str | None) -> Zones | None:
         phase_sensitive=found.study.phase_sensitive,
         remote=remote,
         remote_source=source,
-        no_reflow=found.no_reflow,
+        no_reflow=_no_reflow(found),
     )
+
+
+def _no_reflow(found: Segmentation) -> np.ndarray | None:
+    """Returns (Z, Y, X) bool, what was drawn of it, or else found in what is scar now."""
+    if found.no_reflow is None or found.study.no_reflow is not None:
+        return found.no_reflow
+    return found.no_reflow & found.scar
 
 
 def _wall(found: Segmentation) -> np.ndarray | None:

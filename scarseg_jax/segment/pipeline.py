@@ -91,7 +91,8 @@ def find_scar(
     decision = decision_of(members, threshold)
     scar, no_reflow = call_scar(answer.scar, study, decision), study.no_reflow
     if no_reflow is None and answer.no_reflow is not None:
-        no_reflow = scar & (answer.no_reflow > answer.scar / 2)
+        # Wherever they say any scar: what of it is called, a reader may yet change.
+        no_reflow = (answer.scar > 0) & (answer.no_reflow > answer.scar / 2)
     between_ml = None
     as_tried = model.run.protocol == 2 or study.myocardium is None
     if threshold is None and as_tried:  # else nobody knows how far off it is

@@ -16,6 +16,7 @@ from scarseg_jax.measure.numbers import Numbers
 from scarseg_jax.measure.segments import Reference, from_insertions
 from scarseg_jax.measure.walls import Wall, walls_of
 from scarseg_jax.run import Decision, Review, Segmentation
+from scarseg_jax.segment.intensities import by_intensity
 from scarseg_jax.segment.pipeline import call_scar
 from scarseg_jax.writers.segmentation import numbers_of, with_walls
 
@@ -230,7 +231,8 @@ def segmentation(case: Case) -> Segmentation:
 
 def measured(case: Case, found: Segmentation) -> Numbers:
     """Returns the figures of a segmentation of the case."""
-    return numbers_of(found, case.reference, case.walls)
+    beside = by_intensity(found)  # no-reflow in it goes with the scar that is called
+    return numbers_of(found, case.reference, case.walls, by_intensity=beside)
 
 
 def review_of(case: Case) -> Review:

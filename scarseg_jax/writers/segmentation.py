@@ -101,7 +101,7 @@ def numbers_of(
 ) -> Numbers:
     """Returns the figures of a segmentation, in the myocardium given or found.
 
-    No-reflow counts where it is called scar; how much was drawn elsewhere is said.
+    No-reflow counts where scar is called; how much was drawn elsewhere is said.
 
     Args:
       found: From `find_scar`.
@@ -125,7 +125,8 @@ def numbers_of(
         by_intensity=by_intensity,
     )
     said = [*found.unlike, *numbers.warnings]
-    if dark is not None and (dark & ~found.scar).any():
+    drawn = study.no_reflow is not None
+    if drawn and dark is not None and (dark & ~found.scar).any():
         all_g, missed_g = (
             DENSITY_G_PER_ML * volume_ml(mask, study.geometry)
             for mask in (dark, dark & ~found.scar)
