@@ -84,7 +84,11 @@ def predict_all(
             check_ours(mask_path(output, name))
         shutil.rmtree(output / _PARTIAL, ignore_errors=True)  # of a run that was killed
         (output / _PARTIAL).mkdir()
-        outcomes = {one.name: one for one in _told(do(unread), len(unread))}
+        outcomes = {}
+        for one in _told(do(unread), len(unread)):
+            outcomes[one.name] = one
+            if one.problem is not None:
+                _discard(output, one.name)  # of an input or choices before
         shutil.rmtree(output / _PARTIAL)  # empty, but where a worker was killed
         _discard_others(output, names)
         reports = {
@@ -93,7 +97,7 @@ def predict_all(
             if outcomes[name].problem is None
         }
         rows = [_row(output, outcomes[name], reports.get(name)) for name in names]
-        _write_names(output, unread if keep_identifiers else ())
+        write_names(output, unread if keep_identifiers else ())
         files.write_text(output / TABLE, _table(rows))
         write_cohort_page(output / PAGE, rows, _made(reports))
     sys.stdout.write(f"{output / PAGE}: {_counted(list(outcomes.values()))}\n")
@@ -130,7 +134,6 @@ def predict_one(
         try:
             return _predict(model, unread, output=output, choices=choices)
         except _Unusable as error:
-            _discard(output, unread.name)
             problem = " ".join(withheld(str(error), called).split())
             for known in ("patient ", ""):  # the study is named beside it
                 problem = problem.removeprefix(f"{known}{unread.name}: ")
@@ -347,8 +350,8 @@ def _table(rows: Sequence[Row]) -> str:
     return _csv(lines)
 
 
-def _write_names(output: Path, unread: Sequence[Unread]) -> None:
-    """Writes which study is which file, or deletes what said it."""
+def write_names(output: Path, unread: Sequence[Unread]) -> None:
+    """Writes which study is which file, or, of none, deletes what said it."""
     if not unread:
         (output / NAMES).unlink(missing_ok=True)
         return

@@ -20,7 +20,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from scarseg_jax import files, predict, prediction
-from scarseg_jax.errors import InputError
+from scarseg_jax.cohort import Outcome, predict_all
+from scarseg_jax.errors import InputError, Unfinished
 from scarseg_jax.identifiers import withheld
 from scarseg_jax.judge import tables
 from scarseg_jax.readers import nifti
@@ -237,6 +238,25 @@ def test_a_disk_that_fails_ends_all_and_a_fault_ends_one_study(
     assert "a fault of this program (RuntimeError)" in rows[0]["problem"]
 
 
+@pytest.mark.usefixtures("quick")
+def test_what_a_killed_worker_cannot_do_again_is_gone(home, tmp_path, command):
+    output = tmp_path / "out"
+    for path in home.glob("[bdef]_*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    command(input=home, output=output)
+    many = studies(home, lambda path: pytest.fail("read"))
+
+    def killed(unread):
+        return [
+            Outcome(one.name, problem="every worker died") for one in unread[:1]
+        ] + [Outcome(one.name) for one in unread[1:]]
+
+    with pytest.raises(Unfinished):
+        predict_all(many, output, killed, keep_identifiers=False)
+    assert not (output / "study_001").exists()
+    assert (output / "study_002").exists()
+
+
 def readings(content: bytes) -> list[bytes]:
     """Returns bytes as they are, unpacked, of UTF-16, and what is embedded in them."""
     found = [content, content.replace(b"\0", b"")]
@@ -382,7 +402,23 @@ def test_a_folder_that_is_one_study_or_none_is_refused(
         ({"input": home, "output": wall.with_suffix("")}, "DICOM files in it"),
         ({"input": home, "myocardium": wall}, "is of one image, and --output="),
         ({"input": home, "source": "emidec"}, r"no Case_*"),
-        ({"input": home, "source": "myops", "spacing": "pixdim"}, "says where it"),
+        ({"input": home, "source": "myops", "spacing": "pixdim"}, "has no effect on"),
+        (
+            {"input": home, "source": "folder", "series": "3"},
+            "--series=3 has no effect",
+        ),
+        ({"input": home, "source": "folder", "time": "-1"}, "--time=-1 has no effect"),
+        (
+            {"input": home, "source": "folder", "phase_sensitive": "false"},
+            "=False has no",
+        ),
+        ({"input": home, "rv_label": "0"}, "--rv_label=0 is of one image"),
+        ({"input": home, "contour_names": "a=scar"}, "--contour_names=a=scar is of"),
+        ({"input": home, "contour_centre_px": "0.5"}, "centre_px=0.5 is of one image"),
+        *(
+            ({"input": home, "source": "folder", "judge": True, **more}, "is of predic")
+            for more in ({"scheduler": "s"}, {"zones": "3sd"}, {"probability": True})
+        ),
         (
             {"input": as_nifti, "source": "myops", "output": tmp_path / "a.nii"},
             "--source=myops is for many studies",
@@ -394,10 +430,10 @@ def test_a_folder_that_is_one_study_or_none_is_refused(
 
 
 def test_judged_on_new_patients_is_what_each_would_get(tmp_path, command, monkeypatch):
-    told = {"threshold": 0.0, "data": {"path": SURNAME, "leave_out": [SURNAME]}}
-    asked = predict.load_model("run")  # of `command`
-    run = dataclasses.replace(asked.run, settings=told)
-    model = dataclasses.replace(asked, run=run)
+    settings = {"threshold": 0.0, "data": {"path": SURNAME, "leave_out": [SURNAME]}}
+    model = predict.load_model("run")  # of `command`
+    run = dataclasses.replace(model.run, settings=settings)
+    model = dataclasses.replace(model, run=run)
     monkeypatch.setattr(predict, "load_model", lambda *_, **__: model)
     home, output = tmp_path / "in", tmp_path / "out"
     for n in (1, 2):
@@ -407,6 +443,14 @@ def test_judged_on_new_patients_is_what_each_would_get(tmp_path, command, monkey
     found = tables.read(output)
     check_nobody(output, said)
     assert "3 networks together" in (output / "report.html").read_text()
+    asked = {"input": home, "source": "folder", "judge": True, "output": output}
+    code, said = command(**asked, keep_identifiers=True)
+    assert code == 0, said
+    names = told(output, "identifiers.csv")
+    assert [row["study"] for row in names] == ["study_001", "study_002"]
+    assert [Path(row["input"]) for row in names] == sorted(home.glob("*_image.nii"))
+    code, said = command(**asked)
+    check_nobody(output, said)
     for n in (1, 2):
         image = nifti.read_image(home / f"{SURNAME}_{n}_image.nii")
         wanted = find_scar(model, image).scar.sum(axis=(1, 2)).tolist()
