@@ -228,9 +228,12 @@ def _predict_one(image: Path, output: Path) -> None:
         )
         seg, sr = (Path(f.value) if f.value else None for f in (_DICOM_SEG, _DICOM_SR))
         as_nifti = check_dicom(
-            *(study, seg, sr), output=output, inputs=tuple(inputs.values())
+            *(study, seg, sr),
+            output=output,
+            probability=_PROBABILITY.value,
+            inputs=tuple(inputs.values()),
         )
-        origin = prediction.made_from(model, inputs.values(), choices)
+        origin = prediction.made_from(model, inputs.items(), choices)
         said = prediction.predict(
             *(model, study, output),
             choices=choices,

@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 from builders import draw_study, write_nifti, write_study
-from dicom_studies import DATE, IDENTITY, ROOT, images, write
+from dicom_studies import DATE, IDENTITY, ROOT, images, short_axis, write
 from nibabel.nifti1 import Nifti1Extension
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -25,6 +25,7 @@ from scarseg_jax.errors import InputError, Unfinished
 from scarseg_jax.identifiers import withheld
 from scarseg_jax.judge import tables
 from scarseg_jax.readers import nifti
+from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.readers.studies import studies, studies_of_source
 from scarseg_jax.segment.pipeline import find_scar
 
@@ -255,6 +256,52 @@ def test_what_a_killed_worker_cannot_do_again_is_gone(home, tmp_path, command):
         predict_all(many, output, killed, keep_identifiers=False)
     assert not (output / "study_001").exists()
     assert (output / "study_002").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_uneven_slices_are_measured_though_nifti_holds_no_mask_of_them(
+    patient, tmp_path, command
+):
+    geometry = short_axis(5, patient.spacing_mm, [0, 8, 19, 24, 40])
+    write(
+        tmp_path / "in" / "s", signed(dataclasses.replace(patient, geometry=geometry))
+    )
+    output = tmp_path / "out"
+    code, said = command(input=tmp_path / "in", output=output)
+    assert code == 0, said
+    assert f"{output}/study_001/study_001.nii.gz: the slices are not parallel" in said
+    (row,) = told(output)
+    assert row["mask_is_written"] == "False"
+    assert (
+        "study_001</a>, no mask: uneven slices" in (output / "index.html").read_text()
+    )
+    report = json.loads((output / "study_001" / "study_001.json").read_text())
+    assert report["mask"] is None
+    found = find_scar(predict.load_model("run"), read_patient(tmp_path / "in" / "s"))
+    wanted_ml = found.scar.sum(axis=(1, 2)) @ (
+        geometry.pixel_mm2 * np.array([8, 9.5, 8, 10.5, 16]) / 1000
+    )
+    assert float(row["scar_volume_ml"]) == pytest.approx(wanted_ml, rel=1e-3)
+    there = {path.name for path in (output / "study_001").iterdir()}
+    assert there == {"study_001.json", "study_001.html", files.SUMS}
+    _, said = command(input=tmp_path / "in", output=output)
+    assert "nothing was done" in said
+    check_nobody(output, said)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_same_bytes_for_another_purpose_are_another_input(tmp_path, command):
+    home, output = tmp_path / "in", tmp_path / "out"
+    write_study(home, draw_study("b"))
+    asked = {"input": home, "source": "folder", "output": output}
+    command(**asked)
+    (home / "b_scar.nii").rename(home / "b_scar_reader.nii")
+    _, said = command(**asked)
+    assert "1 measured now" in said
+    for part in ("image", "myocardium", "scar_reader"):
+        (home / f"b_{part}.nii").rename(home / f"c_{part}.nii")
+    _, said = command(**asked)  # the patient's name decides nothing
+    assert "nothing was done" in said
 
 
 def readings(content: bytes) -> list[bytes]:
