@@ -97,7 +97,7 @@ def _predict(
     choices: Choices,
 ) -> Outcome:
     with _one_at_a_time:
-        model = _loaded(checkpoint, folds, seeds)
+        model = _loaded(checkpoint, sha256, folds, seeds)
         if model.sha256 != sha256:
             raise InputError(
                 f"{checkpoint}: other networks on a worker than here; expected one disk,"
@@ -107,7 +107,10 @@ def _predict(
 
 
 @functools.cache
-def _loaded(checkpoint: Path, folds: tuple[int, ...], seeds: tuple[int, ...]) -> Model:
-    """Returns the networks; a worker loads them once."""
+def _loaded(
+    checkpoint: Path, sha256: str, folds: tuple[int, ...], seeds: tuple[int, ...]
+) -> Model:
+    """Returns the networks; a worker loads them once, and others of that path anew."""
+    del sha256  # what the cache knows them by
     start_jax()
     return load_model(checkpoint, folds=folds, seeds=seeds)

@@ -28,6 +28,8 @@ from scarseg_jax.prediction import Choices
 from scarseg_jax.readers.studies import Unread
 from scarseg_jax.segment.model import Model
 from scarseg_jax.show.cohort_page import Row, write_cohort_page
+from scarseg_jax.study import Study
+from scarseg_jax.writers.nifti import check_grid
 from scarseg_jax.writers.segmentation import (
     check_ours,
     json_path,
@@ -84,7 +86,11 @@ def predict_all(
             check_ours(mask_path(output, name))
         shutil.rmtree(output / _PARTIAL, ignore_errors=True)  # of a run that was killed
         (output / _PARTIAL).mkdir()
-        outcomes = {one.name: one for one in _told(do(unread), len(unread))}
+        outcomes = {}
+        for one in _told(do(unread), len(unread)):
+            outcomes[one.name] = one
+            if one.problem is not None:
+                _discard(output, one.name)  # of an input or choices before
         shutil.rmtree(output / _PARTIAL)  # empty, but where a worker was killed
         _discard_others(output, names)
         reports = {
@@ -93,7 +99,7 @@ def predict_all(
             if outcomes[name].problem is None
         }
         rows = [_row(output, outcomes[name], reports.get(name)) for name in names]
-        _write_names(output, unread if keep_identifiers else ())
+        write_names(output, unread if keep_identifiers else ())
         files.write_text(output / TABLE, _table(rows))
         write_cohort_page(output / PAGE, rows, _made(reports))
     sys.stdout.write(f"{output / PAGE}: {_counted(list(outcomes.values()))}\n")
@@ -130,7 +136,6 @@ def predict_one(
         try:
             return _predict(model, unread, output=output, choices=choices)
         except _Unusable as error:
-            _discard(output, unread.name)
             problem = " ".join(withheld(str(error), called).split())
             for known in ("patient ", ""):  # the study is named beside it
                 problem = problem.removeprefix(f"{known}{unread.name}: ")
@@ -151,23 +156,38 @@ def _predict(
 ) -> Outcome:
     keep = choices.keep_identifiers
     with _unusable(OSError):
-        origin = prediction.made_from(model, unread.paths, choices)
+        given = zip(unread.roles, unread.paths, strict=True)
+        origin = prediction.made_from(model, given, choices)
         if _finished(mask_path(output, unread.name), origin):
             return Outcome(unread.name)
         study = dataclasses.replace(
             unread.read(), patient=unread.name, files=unread.paths if keep else ()
         )
+    as_nifti = _fits_nifti(mask_path(output, unread.name), study)
     with tempfile.TemporaryDirectory(dir=output / _PARTIAL) as folder:
         mask = mask_path(Path(folder), unread.name)
         mask.parent.mkdir()
         with _unusable():
             said = prediction.predict(
-                model, study, mask, choices=choices, origin=origin
+                *(model, study, mask),
+                choices=choices,
+                origin=origin,
+                as_nifti=as_nifti,
             )
         files.write_sums(mask.parent)
         _discard(output, unread.name)
         _publish(mask.parent, output / unread.name)
     return Outcome(unread.name, said=said)
+
+
+def _fits_nifti(mask: Path, study: Study) -> bool:
+    """Returns whether a file can hold the mask; what it cannot is measured all the same."""
+    try:
+        check_grid(mask, study.geometry, study.image.shape)
+    except InputError as error:
+        _log.warning("%s; no mask or probability is written; report and JSON are", error)
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -327,6 +347,7 @@ def _row(output: Path, outcome: Outcome, report: Mapping[str, Any] | None) -> Ro
         page=page_path(mask).relative_to(output).as_posix(),
         slices=report["slices"],
         unseen=report["unseen_members_only"],
+        masked=report["mask"] is not None,
         # Its page also says that networks had seen it, or found the myocardium.
         warnings=len(numbers.warnings)
         + (not report["unseen_members_only"])
@@ -341,14 +362,15 @@ def _table(rows: Sequence[Row]) -> str:
         own: dict[str, Any] = {"study": row.name, "problem": row.problem}
         if row.numbers is not None:
             own |= {"slices": row.slices, "networks_had_not_seen_it": row.unseen}
+            own["mask_is_written"] = row.masked
             own |= columns(row.numbers)
             del own["patient"]
         lines.append(own)
     return _csv(lines)
 
 
-def _write_names(output: Path, unread: Sequence[Unread]) -> None:
-    """Writes which study is which file, or deletes what said it."""
+def write_names(output: Path, unread: Sequence[Unread]) -> None:
+    """Writes which study is which file, or, of none, deletes what said it."""
     if not unread:
         (output / NAMES).unlink(missing_ok=True)
         return

@@ -128,16 +128,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sha256_of_all(paths: Iterable[Path]) -> str:
-    """Returns the SHA-256 of files' own, in their order.
+def sha256_of_all(paths: Iterable[tuple[str, Path]]) -> str:
+    """Returns the SHA-256 of files' own and of what each is for, in their order.
 
-    Of a folder all counts that is in it and not hidden; names only put it in order.
+    Args:
+      paths: Of files and folders, each after what it is for. Of a folder all counts
+        that is in it and not hidden, with its name in there.
     """
     sums = []
-    for path in paths:
-        inside = visible(path.rglob("*")) if path.is_dir() else [path]
-        sums += [sha256(file) for file in inside if not file.is_dir()]
-    return hashlib.sha256(" ".join(sums).encode()).hexdigest()
+    for role, path in paths:
+        if not path.is_dir():
+            sums.append((role, sha256(path)))
+            continue
+        for file in visible(path.rglob("*")):
+            if not file.is_dir():
+                sums.append((f"{role}/{file.relative_to(path)}", sha256(file)))
+    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
 
 
 def write_sums(directory: Path) -> None:

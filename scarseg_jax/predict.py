@@ -199,12 +199,11 @@ def _predict_one(image: Path, output: Path) -> None:
         Path(flag.value) if flag.value else None
         for flag in (_MYOCARDIUM, _CONTOURS, _REMOTE)
     )
-    for flag in (_SOURCE, _SCHEDULER, _JUDGE):
-        if flag.value:
-            raise InputError(
-                f"--{flag.name}={flag.value} is for many studies; expected their folder"
-                " as --input, and a folder as --output"
-            )
+    _refuse(
+        *(_SOURCE, _SCHEDULER, _JUDGE),
+        why="is for many studies; expected their folder as --input, and a folder as"
+        " --output",
+    )
     if not is_dicom(image):
         _check_file(_INPUT, image)
     _check_file(_MYOCARDIUM, myocardium)
@@ -229,9 +228,12 @@ def _predict_one(image: Path, output: Path) -> None:
         )
         seg, sr = (Path(f.value) if f.value else None for f in (_DICOM_SEG, _DICOM_SR))
         as_nifti = check_dicom(
-            *(study, seg, sr), output=output, inputs=tuple(inputs.values())
+            *(study, seg, sr),
+            output=output,
+            probability=_PROBABILITY.value,
+            inputs=tuple(inputs.values()),
         )
-        origin = prediction.made_from(model, inputs.values(), choices)
+        origin = prediction.made_from(model, inputs.items(), choices)
         said = prediction.predict(
             *(model, study, output),
             choices=choices,
@@ -244,19 +246,22 @@ def _predict_one(image: Path, output: Path) -> None:
 
 
 def _predict_many(home: Path, output: Path) -> None:
-    for flag in (
-        *(_MYOCARDIUM, _CONTOURS, _LABELS, _DICOM_SEG, _DICOM_SR),
-        *(_RV_LABEL, _RV_INSERTION, _RV_INFERIOR, _REMOTE),
-    ):
-        if flag.value:
-            raise InputError(
-                f"--{flag.name}={flag.value} is of one image, and --output={output} asks"
-                " for many; expected --source, which reads images with their contours"
-            )
-    if _SOURCE.value and _SPACING.value:
-        raise InputError(
-            f"--spacing={_SPACING.value}: --source={_SOURCE.value} says where it stands;"
-            " leave one of them out"
+    _refuse(
+        *(_MYOCARDIUM, _CONTOURS, _LABELS, _CONTOUR_NAMES, _CONTOUR_CENTRE_PX),
+        *(_RV_LABEL, _RV_INSERTION, _RV_INFERIOR, _REMOTE, _DICOM_SEG, _DICOM_SR),
+        why=f"is of one image, and --output={output} asks for many; expected --source,"
+        " which reads images with their contours",
+    )
+    if _SOURCE.value:
+        _refuse(
+            *(_SPACING, _SERIES, _TIME, _PHASE_SENSITIVE),
+            why=f"has no effect on --source={_SOURCE.value}, whose layout says where"
+            " everything is; leave one of them out",
+        )
+    if _JUDGE.value:
+        _refuse(
+            *(_SCHEDULER, _ZONES, _PROBABILITY),
+            why="is of predictions, and --judge makes none; leave one of them out",
         )
     _check_folder(output, home)
     home = home.absolute()  # workers may be elsewhere
@@ -265,6 +270,9 @@ def _predict_many(home: Path, output: Path) -> None:
         many = studies_of_source(_SOURCE.value, home, slice_axis=_SLICE_AXIS.value)
     else:
         many = studies(home, _reading(model))
+    if _JUDGE.value:
+        _judge(model, many, output)
+        return
     if _SCHEDULER.value:
         do = cluster.elsewhere(
             *(_SCHEDULER.value, model, output, choices),
@@ -273,11 +281,16 @@ def _predict_many(home: Path, output: Path) -> None:
         )
     else:
         do = cohort.here(model, output, choices)
-    keep = _KEEP_IDENTIFIERS.value
-    if _JUDGE.value:
-        _judge(model, many, output)
-        return
-    cohort.predict_all(many, output, do, keep_identifiers=keep)
+    cohort.predict_all(many, output, do, keep_identifiers=_KEEP_IDENTIFIERS.value)
+
+
+def _refuse(*given: flags.FlagHolder, why: str) -> None:
+    """Refuses flags that would have no effect, whatever their value."""
+    for flag in given:
+        if flag.value != flag.default:
+            value = flag.value
+            said = ",".join(value) if isinstance(value, list) else value
+            raise InputError(f"--{flag.name}={said} {why}")
 
 
 def _judge(model: Model, many: Sequence[Unread], output: Path) -> None:
@@ -300,6 +313,7 @@ def _judge(model: Model, many: Sequence[Unread], output: Path) -> None:
             force=_FORCE.value,
         )
         page = experiment.report(output)
+        cohort.write_names(output, many if _KEEP_IDENTIFIERS.value else ())
     sys.stdout.write(f"{text.headline(found.summary)}\nreport: {page}\n")
 
 

@@ -41,12 +41,15 @@ class Choices:
     others: Mapping[str, Any]
 
 
-def made_from(model: Model, paths: Iterable[Path], choices: Choices) -> dict[str, Any]:
+def made_from(
+    model: Model, paths: Iterable[tuple[str, Path]], choices: Choices
+) -> dict[str, Any]:
     """Returns what decides a prediction's every byte, as its JSON says it.
 
     Args:
       model: Asked.
-      paths: Of files and folders that the study is read from.
+      paths: Of files and folders that the study is read from, each after what it is
+        for; nothing is written of that but a hash.
       choices: The user's.
 
     Raises:

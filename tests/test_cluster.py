@@ -53,3 +53,13 @@ def test_what_cannot_be_reached_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r'pip install "scarseg_jax\[cluster\]"'):
         list(outcomes("tcp://127.0.0.1:9", lambda one: one, ()))
+
+
+def test_other_networks_at_the_same_path_are_loaded_anew(monkeypatch, tmp_path):
+    each = iter(("first", "second"))
+    monkeypatch.setattr(cluster, "start_jax", lambda: None)
+    monkeypatch.setattr(cluster, "load_model", lambda path, **_: next(each))
+    cluster._loaded.cache_clear()
+    found = [cluster._loaded(tmp_path, sha256, (), ()) for sha256 in "aab"]
+    cluster._loaded.cache_clear()
+    assert found == ["first", "first", "second"]

@@ -14,16 +14,18 @@ import nibabel
 import numpy as np
 import pytest
 from builders import draw_study, write_nifti, write_study
-from dicom_studies import DATE, IDENTITY, ROOT, images, write
+from dicom_studies import DATE, IDENTITY, ROOT, images, short_axis, write
 from nibabel.nifti1 import Nifti1Extension
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from scarseg_jax import files, predict, prediction
-from scarseg_jax.errors import InputError
+from scarseg_jax.cohort import Outcome, predict_all
+from scarseg_jax.errors import InputError, Unfinished
 from scarseg_jax.identifiers import withheld
 from scarseg_jax.judge import tables
 from scarseg_jax.readers import nifti
+from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.readers.studies import studies, studies_of_source
 from scarseg_jax.segment.pipeline import find_scar
 
@@ -237,6 +239,71 @@ def test_a_disk_that_fails_ends_all_and_a_fault_ends_one_study(
     assert "a fault of this program (RuntimeError)" in rows[0]["problem"]
 
 
+@pytest.mark.usefixtures("quick")
+def test_what_a_killed_worker_cannot_do_again_is_gone(home, tmp_path, command):
+    output = tmp_path / "out"
+    for path in home.glob("[bdef]_*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    command(input=home, output=output)
+    many = studies(home, lambda path: pytest.fail("read"))
+
+    def killed(unread):
+        return [
+            Outcome(one.name, problem="every worker died") for one in unread[:1]
+        ] + [Outcome(one.name) for one in unread[1:]]
+
+    with pytest.raises(Unfinished):
+        predict_all(many, output, killed, keep_identifiers=False)
+    assert not (output / "study_001").exists()
+    assert (output / "study_002").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_uneven_slices_are_measured_though_nifti_holds_no_mask_of_them(
+    patient, tmp_path, command
+):
+    geometry = short_axis(5, patient.spacing_mm, [0, 8, 19, 24, 40])
+    write(
+        tmp_path / "in" / "s", signed(dataclasses.replace(patient, geometry=geometry))
+    )
+    output = tmp_path / "out"
+    code, said = command(input=tmp_path / "in", output=output)
+    assert code == 0, said
+    assert f"{output}/study_001/study_001.nii.gz: the slices are not parallel" in said
+    (row,) = told(output)
+    assert row["mask_is_written"] == "False"
+    assert (
+        "study_001</a>, no mask: uneven slices" in (output / "index.html").read_text()
+    )
+    report = json.loads((output / "study_001" / "study_001.json").read_text())
+    assert report["mask"] is None
+    found = find_scar(predict.load_model("run"), read_patient(tmp_path / "in" / "s"))
+    wanted_ml = found.scar.sum(axis=(1, 2)) @ (
+        geometry.pixel_mm2 * np.array([8, 9.5, 8, 10.5, 16]) / 1000
+    )
+    assert float(row["scar_volume_ml"]) == pytest.approx(wanted_ml, rel=1e-3)
+    there = {path.name for path in (output / "study_001").iterdir()}
+    assert there == {"study_001.json", "study_001.html", files.SUMS}
+    _, said = command(input=tmp_path / "in", output=output)
+    assert "nothing was done" in said
+    check_nobody(output, said)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_same_bytes_for_another_purpose_are_another_input(tmp_path, command):
+    home, output = tmp_path / "in", tmp_path / "out"
+    write_study(home, draw_study("b"))
+    asked = {"input": home, "source": "folder", "output": output}
+    command(**asked)
+    (home / "b_scar.nii").rename(home / "b_scar_reader.nii")
+    _, said = command(**asked)
+    assert "1 measured now" in said
+    for part in ("image", "myocardium", "scar_reader"):
+        (home / f"b_{part}.nii").rename(home / f"c_{part}.nii")
+    _, said = command(**asked)  # the patient's name decides nothing
+    assert "nothing was done" in said
+
+
 def readings(content: bytes) -> list[bytes]:
     """Returns bytes as they are, unpacked, of UTF-16, and what is embedded in them."""
     found = [content, content.replace(b"\0", b"")]
@@ -382,7 +449,23 @@ def test_a_folder_that_is_one_study_or_none_is_refused(
         ({"input": home, "output": wall.with_suffix("")}, "DICOM files in it"),
         ({"input": home, "myocardium": wall}, "is of one image, and --output="),
         ({"input": home, "source": "emidec"}, r"no Case_*"),
-        ({"input": home, "source": "myops", "spacing": "pixdim"}, "says where it"),
+        ({"input": home, "source": "myops", "spacing": "pixdim"}, "has no effect on"),
+        (
+            {"input": home, "source": "folder", "series": "3"},
+            "--series=3 has no effect",
+        ),
+        ({"input": home, "source": "folder", "time": "-1"}, "--time=-1 has no effect"),
+        (
+            {"input": home, "source": "folder", "phase_sensitive": "false"},
+            "=False has no",
+        ),
+        ({"input": home, "rv_label": "0"}, "--rv_label=0 is of one image"),
+        ({"input": home, "contour_names": "a=scar"}, "--contour_names=a=scar is of"),
+        ({"input": home, "contour_centre_px": "0.5"}, "centre_px=0.5 is of one image"),
+        *(
+            ({"input": home, "source": "folder", "judge": True, **more}, "is of predic")
+            for more in ({"scheduler": "s"}, {"zones": "3sd"}, {"probability": True})
+        ),
         (
             {"input": as_nifti, "source": "myops", "output": tmp_path / "a.nii"},
             "--source=myops is for many studies",
@@ -394,10 +477,10 @@ def test_a_folder_that_is_one_study_or_none_is_refused(
 
 
 def test_judged_on_new_patients_is_what_each_would_get(tmp_path, command, monkeypatch):
-    told = {"threshold": 0.0, "data": {"path": SURNAME, "leave_out": [SURNAME]}}
-    asked = predict.load_model("run")  # of `command`
-    run = dataclasses.replace(asked.run, settings=told)
-    model = dataclasses.replace(asked, run=run)
+    settings = {"threshold": 0.0, "data": {"path": SURNAME, "leave_out": [SURNAME]}}
+    model = predict.load_model("run")  # of `command`
+    run = dataclasses.replace(model.run, settings=settings)
+    model = dataclasses.replace(model, run=run)
     monkeypatch.setattr(predict, "load_model", lambda *_, **__: model)
     home, output = tmp_path / "in", tmp_path / "out"
     for n in (1, 2):
@@ -407,6 +490,14 @@ def test_judged_on_new_patients_is_what_each_would_get(tmp_path, command, monkey
     found = tables.read(output)
     check_nobody(output, said)
     assert "3 networks together" in (output / "report.html").read_text()
+    asked = {"input": home, "source": "folder", "judge": True, "output": output}
+    code, said = command(**asked, keep_identifiers=True)
+    assert code == 0, said
+    names = told(output, "identifiers.csv")
+    assert [row["study"] for row in names] == ["study_001", "study_002"]
+    assert [Path(row["input"]) for row in names] == sorted(home.glob("*_image.nii"))
+    code, said = command(**asked)
+    check_nobody(output, said)
     for n in (1, 2):
         image = nifti.read_image(home / f"{SURNAME}_{n}_image.nii")
         wanted = find_scar(model, image).scar.sum(axis=(1, 2)).tolist()

@@ -443,6 +443,17 @@ def test_a_challenges_label_map_is_taken_as_it_is(patient, as_nifti, tmp_path):
             read_patient(image, contours=path, labels="myops")
         with pytest.raises(InputError, match="expected whose labels it has"):
             read_patient(image, contours=path)
+        for given, words in (
+            ({"labels": "emidec"}, "--labels=emidec: of no label map"),
+            (
+                {"contour_names": {"a": "scar"}},
+                "--contour_names=a=scar: of no contours",
+            ),
+            ({"centre_px": 0.5}, "--contour_centre_px=0.5: of no contours"),
+            ({"contours": path, "labels": "emidec", "centre_px": 0.5}, "a label map"),
+        ):
+            with pytest.raises(InputError, match=words):
+                read_patient(image, **given)
 
 
 def test_a_real_oblique_cine_with_its_contours():

@@ -402,6 +402,10 @@ def test_predict_writes_what_nifti_cannot_hold(patient, tmp_path, command):
     assert code_ == 2
     assert "or take DICOM, which can: --dicom_seg=FILE.dcm" in said
     more = {"dicom_seg": seg, "dicom_sr": tmp_path / "sr.dcm"}
+    code_, said = command(input=home, output=output, **more, probability=True)
+    assert code_ == 2
+    assert "--probability: " in said
+    assert not seg.exists()
     for _ in range(2):  # the second time it replaces its own
         code_, said = command(input=home, output=output, **more)
         assert code_ == 0, said

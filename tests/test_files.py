@@ -169,3 +169,18 @@ def test_a_private_folder_is_for_nobody_else_and_goes_with_all_in_it(
             if not ends_well:
                 raise KeyError
         assert not list(tmp_path.iterdir())
+
+
+def test_the_sum_of_all_tells_what_each_is_for(tmp_path):
+    one, other, folder = tmp_path / "one", tmp_path / "other", tmp_path / "d"
+    one.write_text("1")
+    other.write_text("2")
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    given = [("--input", one), ("--myocardium", other)]
+    known = files.sha256_of_all(given)
+    assert known == files.sha256_of_all([("--input", folder / "a"), given[1]])
+    assert known != files.sha256_of_all([("--input", one), ("--remote", other)])
+    before = files.sha256_of_all([("--input", folder)])
+    (folder / "a").rename(folder / "b")
+    assert files.sha256_of_all([("--input", folder)]) != before

@@ -64,9 +64,11 @@ def read_patient(
       slice_axis: Of NIfTI, as in `nifti.read_volume`.
 
     Raises:
-      InputError: If a file is missing, damaged, or on another grid or image.
+      InputError: If a file is missing, damaged, or on another grid or image, or
+        something is told of what is not given.
     """
     path = Path(path)
+    names = contour_names or {}
     stored: Any = {"spacing_from": spacing_from, "slice_axis": slice_axis}
     if myocardium is not None and contours is not None:
         raise InputError(
@@ -96,12 +98,26 @@ def read_patient(
             f"--rv_label={rv_label}: a label of no label map; expected --contours to be"
             " one (.nii or .nii.gz)"
         )
+    if labels is not None and not is_map:
+        raise InputError(
+            f"--labels={labels}: of no label map; expected --contours to be one (.nii or"
+            " .nii.gz)"
+        )
+    if contours is None or is_map:
+        for flag, value in (
+            ("contour_names", ",".join(f"{k}={v}" for k, v in names.items())),
+            ("contour_centre_px", centre_px),
+        ):
+            if value:
+                raise InputError(
+                    f"--{flag}={value}: of no contours; expected --contours to have"
+                    " some by name, and not to be a label map"
+                )
     if contours is not None:
         file = Path(contours)
         if is_map:
             study = _with_map(study, file, labels, rv_label, stored)
         else:
-            names = contour_names or {}
             study = _with_drawn(stack, study, file, names, centre_px)
     if remote is not None:
         mask = _read_mask(study, Path(remote), stored)
@@ -157,7 +173,13 @@ def _with_drawn(
     elif cvi42.is_workspace(file):
         names = {**cvi42.NAMES, **names}
         lines = cvi42.read_contours(file, names=names, centre_px=centre_px)
-    elif kind not in ("SEG", "RTSTRUCT"):
+    elif kind in ("SEG", "RTSTRUCT"):
+        if centre_px:
+            raise InputError(
+                f"--contour_centre_px={centre_px}: {file} is DICOM, which says where"
+                " pixels are; leave it out"
+            )
+    else:
         raise InputError(
             f"--contours={file}: of no known kind; expected a NIfTI label map, a DICOM"
             " Segmentation or RT Structure Set, a cvi42 workspace (.cvi42wsx), or a"

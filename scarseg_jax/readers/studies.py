@@ -36,11 +36,13 @@ class Unread:
       name: What it is called in all that is written and said: nobody's name.
       paths: The files, or the folder, that decide what is read.
       read: Returns it; raises an InputError if it cannot be used.
+      roles: What each path is for, without the patient's name.
     """
 
     name: str
     paths: tuple[Path, ...] = dataclasses.field(repr=False)  # for others' logs, too
     read: Callable[[], Study] = dataclasses.field(repr=False)
+    roles: tuple[str, ...] = ("--input",)
 
 
 def studies(home: Path, read: Read) -> tuple[Unread, ...]:
@@ -131,8 +133,15 @@ def studies_of_source(
             read = functools.partial(_refuse, problem)
             its = paths.get(patient) or visible(home.glob(f"{glob.escape(patient)}*"))
             paths[patient] = tuple(file for file in its if file.exists()) or (home,)
-        found.append(Unread(name, paths[patient], read))
+        roles = tuple(_role(file, home, patient) for file in paths[patient])
+        found.append(Unread(name, paths[patient], read, roles))
     return tuple(found)
+
+
+def _role(file: Path, home: Path, patient: str) -> str:
+    """Returns a file's name in a layout, without the patient's."""
+    parts = file.relative_to(home).parts
+    return "/".join(part.removeprefix(patient) for part in parts)
 
 
 def _refuse(problem: str) -> Study:

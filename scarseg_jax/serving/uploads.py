@@ -197,7 +197,7 @@ def _read(folder: Path, asked: Asked, spacing_from: str) -> Study:
         image,
         myocardium=mask,
         contours=None if mask else contours,
-        labels=asked.kind if asked.kind in TABLES else None,
+        labels=asked.kind if nifti and asked.kind in TABLES else None,
         series=list(asked.series),
         time=asked.time,
         spacing_from=asked.spacing or spacing_from,

@@ -21,6 +21,7 @@ class Row:
       page: Its own page, from the folder of this one.
       slices: How many it has.
       unseen: Whether no network that answered was trained or chosen with it.
+      masked: Whether its mask is written, which NIfTI cannot hold of uneven slices.
       warnings: How many its own page has.
     """
 
@@ -30,6 +31,7 @@ class Row:
     page: str | None = None
     slices: int | None = None
     unseen: bool | None = None
+    masked: bool | None = None
     warnings: int | None = None
 
 

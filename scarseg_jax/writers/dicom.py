@@ -19,6 +19,7 @@ def check_dicom(
     sr: Path | None,
     *,
     output: Path,
+    probability: bool = False,
     inputs: Sequence[Path | None] = (),
 ) -> bool:
     """Checks before all computing that what was asked for can be written.
@@ -28,6 +29,7 @@ def check_dicom(
       seg: Where the Segmentation is to go; None: nowhere.
       sr: Where the report is to go; None: nowhere.
       output: Where the mask as NIfTI is to go.
+      probability: Whether the probability of scar is to go beside it.
       inputs: What was given, which nothing may replace or stand among.
 
     Returns:
@@ -68,6 +70,11 @@ def check_dicom(
         if not seg:
             raise InputError(
                 f"{error}; or take DICOM, which can: --dicom_seg=FILE.dcm"
+            ) from error
+        if probability:
+            raise InputError(
+                f"--probability: {error}; or leave the flag out, as a Segmentation has"
+                " no probabilities"
             ) from error
         _log.warning("%s; no NIfTI is written, %s alone has the mask", error, seg)
         return False
