@@ -11,6 +11,7 @@ import numpy as np
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import targets
+from scarseg_jax.measure.mass import volume_ml
 from scarseg_jax.prepare import crop, likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.run import Decision, RunRecord, Segmentation
@@ -97,7 +98,7 @@ def find_scar(
         no_reflow = (answer.scar > 0) & (answer.no_reflow > answer.scar / 2)
     between_ml = None
     if threshold is None:  # of others nobody knows how far off they are
-        said_ml = float(scar.sum(axis=(1, 2)) @ study.geometry.voxels_ml)
+        said_ml = volume_ml(scar, study.geometry)
         between_ml = interval_ml(said_ml, model.run.trials, but=patient)
     return Segmentation(
         study=study,
