@@ -182,6 +182,26 @@ def test_a_right_ventricle_in_a_label_map_turns_the_segments(
         read_patient(path, rv_label=7)
 
 
+def test_a_right_ventricle_beside_no_ring_turns_nothing_and_is_said(marked):
+    right = np.zeros(marked.image.shape, bool)
+    right[0] = right_ventricle(marked)[0]
+    wall = np.asarray(marked.myocardium).copy()
+    wall[0, :, wall.shape[2] // 2 :] = False  # open
+    values: Any = {"myocardium": wall, "right_ventricle": right, "insertions": ()}
+    study = dataclasses.replace(marked, **values)
+    assert reference_of(study) is None
+    run, scar = run_record(), np.zeros(wall.shape, bool)
+    found = Segmentation(
+        *(study, scar.astype(np.float32), scar, Decision(0.5), run.members, run),
+        myocardium=wall,
+        cavity=study.cavity,
+    )
+    numbers = numbers_of(found)
+    assert not numbers.referenced
+    assert any("ventricle stands beside no ring" in one for one in numbers.warnings)
+    assert numbers_of(dataclasses.replace(found, myocardium=None)).lv_mass_g is None
+
+
 def test_an_empty_right_ventricle_is_none(marked):
     none = np.zeros(marked.image.shape, bool)
     assert reference_of(dataclasses.replace(marked, right_ventricle=none)) is None

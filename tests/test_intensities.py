@@ -155,11 +155,17 @@ def test_a_definition_is_refused_without_the_remote_or_the_zero_that_it_needs(
             zones_of(found_in(study), definition)
 
 
-def test_remote_myocardium_outside_is_refused():
+def test_remote_myocardium_outside_is_refused_by_zones_and_said_by_the_numbers():
     outside = np.zeros(heart(SLICES).image.shape, bool)
     outside[:, :3, :3] = True
+    found = found_in(graded(remote=outside))
     with pytest.raises(InputError, match="none of its 27 pixels are in the myocardium"):
-        by_intensity(found_in(graded(remote=outside)))
+        zones_of(found, "yan_2006")
+    beside = by_intensity(found)
+    assert beside == by_intensity(found_in(graded()))
+    assert [one.remote for one in beside] == [DARKEST] * 2
+    (said,) = (s for s in numbers_of(found, by_intensity=beside).warnings if "27" in s)
+    assert said.endswith(f"scar by intensity rests on {DARKEST}.")
 
 
 def test_a_remote_mask_and_the_kind_of_image_are_read(tmp_path):

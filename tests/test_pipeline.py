@@ -182,6 +182,15 @@ def test_what_protocol_3_finds_is_written_beside_the_scar_all_or_nothing(
     )
     assert report["myocardium"] == "found"
     write_segmentation(found, tmp_path / "scar.nii.gz")  # our own are replaced
+    write_segmentation(found, tmp_path / "scar.nii.gz", probability=True)
+    assert (tmp_path / "scar_probability.nii.gz").exists()
+    drawn = find_scar(dataclasses.replace(model, ask=ask), study)
+    write_segmentation(drawn, tmp_path / "scar.nii.gz")  # nothing of the first stays
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"scar.nii.gz", "scar.json"}
+    for _ in range(2):  # nor refuses the next
+        write_segmentation(drawn, tmp_path / "scar.nii.gz", as_nifti=False)
+        assert [path.name for path in tmp_path.iterdir()] == ["scar.json"]
     (tmp_path / "other_tissues.nii.gz").write_bytes(b"another's")
     with pytest.raises(InputError, match=r"other_tissues\.nii\.gz is there"):
         write_segmentation(found, tmp_path / "other.nii.gz")

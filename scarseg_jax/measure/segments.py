@@ -153,13 +153,15 @@ def from_insertions(
 def reference_of(study: Study) -> Reference | None:
     """Returns where the septum is, by what a user has shown of it; None: by nothing.
 
-    The insertions that were pointed at come first, then a mask of the right ventricle.
+    The insertions that were pointed at come first, then a mask of the right ventricle,
+    which may be there though nobody asked to turn segments: beside no ring it shows
+    nothing.
 
     Args:
-      study: With its myocardium, if it has any insertion or right ventricle.
+      study: With its myocardium, if it has any insertion.
 
     Raises:
-      InputError: As `from_insertions` and `from_right_ventricle`.
+      InputError: As `from_insertions`, or if the right ventricle has another grid.
     """
     if study.insertions:
         points = [(one.slice, one.row, one.column) for one in study.insertions]
@@ -169,7 +171,20 @@ def reference_of(study: Study) -> Reference | None:
     right_ventricle = study.right_ventricle
     if right_ventricle is None or not right_ventricle.any():
         return None
+    if not beside_a_ring(study, right_ventricle):
+        return None
     return from_right_ventricle(study, right_ventricle)
+
+
+def beside_a_ring(study: Study, right_ventricle: np.ndarray) -> bool:
+    """Returns whether a slice has both a ring of myocardium and the right ventricle."""
+    if study.myocardium is None:
+        return False
+    right_ventricle = on_grid("right ventricle", right_ventricle, study.image.shape)
+    return any(
+        wall.shape is Shape.RING and right_ventricle[z].any()
+        for z, wall in enumerate(walls_of(study))
+    )
 
 
 def _angle_of(

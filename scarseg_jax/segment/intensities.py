@@ -14,7 +14,12 @@ from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent, volume_ml
 from scarseg_jax.measure.numbers import BY_INTENSITY, ByIntensity
 from scarseg_jax.measure.zones import DEFINITIONS, Zones, find_zones
 from scarseg_jax.run import Segmentation
-from scarseg_jax.segment.thresholds import LEAST_SD, MAXIMUM, SECTORS, remote_region
+from scarseg_jax.segment.thresholds import (
+    SECTORS,
+    remote_region,
+    sd_of,
+    way_to_maximum,
+)
 
 DRAWN = "drawn"
 DARKEST = f"nobody's choice: the darkest of {SECTORS} sectors of each slice's wall"
@@ -34,15 +39,12 @@ _WORDS = dict(
 def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
     """Returns the scar by each of `BY_INTENSITY` in the myocardium, given or found.
 
-    Remote myocardium is what was drawn of it, in slices without any that of the nearest
+    Remote myocardium is what was drawn of it in the myocardium, in slices without any that of the nearest
     slice; or else the darkest sector of each slice. No-reflow is scar where it was drawn,
     or where networks that found it call scar. Nothing where there is no myocardium.
 
     Args:
       found: From `find_scar`.
-
-    Raises:
-      InputError: If none of the remote pixels drawn are in the myocardium.
     """
     wall, image = _wall(found), found.study.image
     if wall is None:
@@ -93,7 +95,8 @@ def zones_of(found: Segmentation, definition: str | None) -> Zones | None:
 
     Raises:
       InputError: If the definition means nothing for this image, needs remote
-        myocardium, of which none was drawn, or there is no myocardium to look inside.
+        myocardium, of which none was drawn, what was drawn lies outside, or there is no
+        myocardium to look inside.
     """
     if definition is None:
         return None
@@ -108,6 +111,12 @@ def zones_of(found: Segmentation, definition: str | None) -> Zones | None:
             f"--zones={definition} ({how.words}) without remote myocardium; expected"
             " --remote, a mask of it, or cvi42's contour: draw some, as what nobody chose"
             " gives another infarct"
+        )
+    drawn = found.study.remote
+    if drawn is not None and not (drawn & wall).any():
+        raise InputError(
+            f"--zones={definition}: remote myocardium: none of its {int(drawn.sum())}"
+            " pixels are in the myocardium; expected some: draw it inside"
         )
     remote, source = _remote(found, wall)
     return find_zones(
@@ -138,28 +147,21 @@ def _levels(wall: np.ndarray, remote: np.ndarray) -> tuple[float, ...]:
       wall: (k,) intensities of a slice's myocardium.
       remote: (n,) of the remote myocardium that it is compared with.
     """
-    values = wall.astype(np.float64)
-    mean, sd = (float(f) for f in (remote.mean(dtype=float), remote.std(dtype=float)))
-    least = LEAST_SD * (float(np.ptp(values)) or 1.0)  # of one intensity none is scar
-    way = float(np.quantile(values, MAXIMUM)) - mean
+    values, healthy = wall.astype(np.float64), remote.astype(np.float64)
+    mean = float(healthy.mean())
     return (
         mean,
-        sd,
+        float(healthy.std()),
         int(remote.size),
-        mean + _SD * max(sd, least),
-        mean + max(way, least) / 2,
+        mean + _SD * sd_of(healthy, values),
+        mean + way_to_maximum(mean, values) / 2,
     )
 
 
 def _remote(found: Segmentation, wall: np.ndarray) -> tuple[np.ndarray, str]:
     """Returns (Z, Y, X) bool remote myocardium, and who chose it."""
     drawn = found.study.remote
-    if drawn is not None:
-        if not (drawn & wall).any():
-            raise InputError(
-                f"remote myocardium: none of its {int(drawn.sum())} pixels are in the"
-                " myocardium; expected some: draw it inside"
-            )
+    if drawn is not None and (drawn & wall).any():
         return drawn & wall, DRAWN
     remote = np.zeros_like(wall)
     for own, image, inside in zip(remote, found.study.image, wall, strict=True):

@@ -39,7 +39,7 @@ def n_sd(
         healthy = values[inside]
         if not healthy.size:
             raise ValueError("no remote pixel lies in the myocardium")
-        return (values - healthy.mean()) / max(healthy.std(), LEAST_SD)
+        return (values - healthy.mean()) / sd_of(healthy, values)
 
     return score(image, myocardium, rule)
 
@@ -55,10 +55,33 @@ def fwhm(
 
     def rule(values: np.ndarray, wall: np.ndarray) -> np.ndarray:
         mean = values[remote_region(values, wall)].mean()
-        way = np.quantile(values, MAXIMUM) - mean
-        return (values - mean) / max(way, LEAST_SD)
+        return (values - mean) / way_to_maximum(mean, values)
 
     return score(image, myocardium, rule)
+
+
+def sd_of(healthy: np.ndarray, values: np.ndarray) -> float:
+    """Returns the SD of remote pixels, above 0 whatever they are.
+
+    Args:
+      healthy: (n,) float64 intensities of the remote myocardium.
+      values: (k,) float64 of all the myocardium.
+    """
+    return max(float(healthy.std()), _least(values))
+
+
+def way_to_maximum(mean: float, values: np.ndarray) -> float:
+    """Returns how far the maximum is above the remote mean, above 0 whatever they are.
+
+    Args:
+      mean: Of the remote myocardium.
+      values: (k,) float64 of all the myocardium.
+    """
+    return max(float(np.quantile(values, MAXIMUM)) - mean, _least(values))
+
+
+def _least(values: np.ndarray) -> float:
+    return LEAST_SD * (float(np.ptp(values)) or 1.0)  # of one intensity none is scar
 
 
 def otsu(

@@ -20,8 +20,6 @@ from scarseg_jax.show.patient_report import (
 )
 from scarseg_jax.show.pictures import outline
 
-_CALLED = "called"  # the style of the one outline that changes
-
 
 def pictures(case: Case) -> dict[str, Any]:
     """Returns what stays as long as the study does."""

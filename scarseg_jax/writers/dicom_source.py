@@ -98,7 +98,7 @@ def source_of(frames: Sequence[Frame]) -> list[Dataset]:
     """Returns the headers of a stack's images, one an image, each alone in its file.
 
     What highdicom asks of a segmentation's source: one series of single MR images that
-    are turned alike. What the images really are, `name_sources` puts in its place.
+    are turned alike. What the images really are, `dicom_seg` puts in its place.
 
     Raises:
       InputError: As `check_source`.

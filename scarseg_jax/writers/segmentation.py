@@ -39,7 +39,7 @@ def write_segmentation(
 
     Where the networks found the myocardium, NAME_tissues beside it has that too, in the
     labels of `Tissue`, which its header names. All or nothing; what stood there before
-    is replaced if it was made here.
+    is replaced if it was made here, and goes where it is not written now.
 
     Args:
       found: From `find_scar`.
@@ -63,18 +63,26 @@ def write_segmentation(
     if made_from is not None:
         report["made_from"] = dict(made_from)
     geometry = found.study.geometry
+    wanted = {
+        path: as_nifti,
+        tissues_path(path): as_nifti and found.found_the_wall,
+        probability_path(path): as_nifti and probability,
+    }
     with files.replaced(json_path(path)) as partial:
         partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
         files.sync(partial)  # while the mask can still be left out
         with contextlib.ExitStack() as together:
-            if as_nifti and found.found_the_wall:
+            if wanted[tissues_path(path)]:
                 labels = together.enter_context(_beside(tissues_path(path)))
                 nifti.write_mask(labels, tissues(found), geometry, _TISSUES)
-            if as_nifti and probability:
+            if wanted[probability_path(path)]:
                 values = together.enter_context(_beside(probability_path(path)))
                 nifti.write_values(values, found.probability, geometry)
             if as_nifti:
                 nifti.write_mask(path, found.scar, geometry)
+        for file, written in wanted.items():  # another image's, it may be
+            if not written and file.is_file():
+                file.unlink()
     return report
 
 
@@ -111,20 +119,31 @@ def numbers_of(
       by_intensity: As in `measure`.
 
     Raises:
-      InputError: If what shows the septum does not fit that myocardium.
+      InputError: If an insertion does not fit that myocardium.
     """
     study = with_walls(found)
     dark = found.no_reflow
+    reference = reference or reference_of(study)
     numbers = measure(
         study,
         found.scar,
         no_reflow=None if dark is None else dark & found.scar,
-        reference=reference or reference_of(study),
+        reference=reference,
         walls=walls,
         zones=zones,
         by_intensity=by_intensity,
     )
     said = [*found.unlike, *numbers.warnings]
+    right = study.right_ventricle
+    if reference is None and right is not None and right.any():
+        said.append(
+            "The right ventricle stands beside no ring of myocardium: it does not show"
+            " where the septum is."
+        )
+    # Without a myocardium there is no scar by intensity.
+    wall, remote = study.myocardium, study.remote
+    if by_intensity and wall is not None and remote is not None:
+        said += _doubts(wall, remote, by_intensity[0])
     drawn = study.no_reflow is not None
     if drawn and dark is not None and (dark & ~found.scar).any():
         all_g, missed_g = (
@@ -140,6 +159,15 @@ def numbers_of(
             f"Core and grey zone rest on remote myocardium: {zones.levels.remote.source}."
         )
     return dataclasses.replace(numbers, warnings=tuple(said))
+
+
+def _doubts(wall: np.ndarray, remote: np.ndarray, one: ByIntensity) -> list[str]:
+    """Returns that no remote myocardium drawn could serve the scar by intensity."""
+    said = (
+        f"None of the {int(remote.sum())} pixels of remote myocardium drawn are in the"
+        f" myocardium: scar by intensity rests on {one.remote}."
+    )
+    return [] if (remote & wall).any() else [said]
 
 
 def with_walls(found: Segmentation) -> Study:
