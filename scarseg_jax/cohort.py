@@ -185,7 +185,9 @@ def _fits_nifti(mask: Path, study: Study) -> bool:
     try:
         check_grid(mask, study.geometry, study.image.shape)
     except InputError as error:
-        _log.warning("%s; no mask or probability is written; report and JSON are", error)
+        _log.warning(
+            "%s; no mask or probability is written; report and JSON are", error
+        )
         return False
     return True
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -443,7 +444,7 @@ def test_a_challenges_label_map_is_taken_as_it_is(patient, as_nifti, tmp_path):
             read_patient(image, contours=path, labels="myops")
         with pytest.raises(InputError, match="expected whose labels it has"):
             read_patient(image, contours=path)
-        for given, words in (
+        refused: tuple[tuple[dict[str, Any], str], ...] = (
             ({"labels": "emidec"}, "--labels=emidec: of no label map"),
             (
                 {"contour_names": {"a": "scar"}},
@@ -451,7 +452,8 @@ def test_a_challenges_label_map_is_taken_as_it_is(patient, as_nifti, tmp_path):
             ),
             ({"centre_px": 0.5}, "--contour_centre_px=0.5: of no contours"),
             ({"contours": path, "labels": "emidec", "centre_px": 0.5}, "a label map"),
-        ):
+        )
+        for given, words in refused:
             with pytest.raises(InputError, match=words):
                 read_patient(image, **given)
 
