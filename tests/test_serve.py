@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import signal
+import subprocess
 import sys
 import zipfile
 
@@ -26,7 +27,6 @@ from hearts import heart
 from served import TOKEN, model_of, served, write_patient
 from test_signals import ended, started
 
-from scarseg_jax import serve
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.segment.intensities import by_intensity
 from scarseg_jax.segment.pipeline import find_scar
@@ -350,24 +350,38 @@ def test_an_error_of_our_own_is_said_without_what_it_quotes(
     assert client.ask("study")[1]["version"] == now["version"]
 
 
-def test_without_the_extra_it_says_which(monkeypatch, capsys):
-    for name in [n for n in sys.modules if n.startswith("scarseg_jax.serving")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert serve.main(["serve"]) == 2
-    assert capsys.readouterr().err == (
+def refused(*given, before=""):
+    """Returns what the command says when it cannot serve, in a process of its own.
+
+    Its flags have names that other commands' have.
+    """
+    code = (
+        f"import sys; {before}; from absl import app; from scarseg_jax import serve;"
+        " app.run(serve.main, flags_parser=serve.parse)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *given],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    return done.stderr
+
+
+def test_without_the_extra_it_says_which():
+    said = refused(before="sys.modules['uvicorn'] = None")
+    assert said == (
         "error: serve needs uvicorn, which is not installed; install it with pip install"
         ' "scarseg_jax[serve]"\n'
     )
 
 
-def test_a_port_that_is_taken_is_one_line(capsys):
+def test_a_port_that_is_taken_is_one_line():
     with serve_listening() as listener:
         port = listener.getsockname()[1]
-        serve.flags.FLAGS(["serve", f"--port={port}"])
-        assert serve.main(["serve"]) == 2
-    serve.flags.FLAGS(["serve", "--port=0"])
-    assert f"error: --port={port}: cannot listen there" in capsys.readouterr().err
+        said = refused(f"--port={port}")
+    assert f"error: --port={port}: cannot listen there" in said
 
 
 SERVING = """
