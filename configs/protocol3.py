@@ -25,5 +25,5 @@ def get_config():
     config.train.dice = True
     config.train.averaging = 0.9995
     config.train.augmentation = "deformed"
-    config.train.epochs = 60
+    config.train.epochs = 40
     return config

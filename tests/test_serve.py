@@ -350,7 +350,7 @@ def test_an_error_of_our_own_is_said_without_what_it_quotes(
     assert client.ask("study")[1]["version"] == now["version"]
 
 
-def refused(*given, before=""):
+def refused(*given, before="pass"):
     """Returns what the command says when it cannot serve, in a process of its own.
 
     Its flags have names that other commands' have.
