@@ -312,7 +312,8 @@ def _made(found: Segmentation, shown: tuple[float, float]) -> dict[str, str]:
     if run.context:
         protocol += ", its surroundings in view"
     if run.neighbours:
-        protocol += f", {run.neighbours} slices on each side in view"
+        slices = things(run.neighbours, "slice")
+        protocol += f", {run.neighbours} {slices} on each side in view"
     if run.protocol != 2 and found.myocardium is not None:
         protocol += f"; scar inside the {inside} myocardium"
     symmetries = ", each the mean over 8 symmetries" if run.symmetries else ""
