@@ -26,15 +26,16 @@ import scarseg_jax
 from scarseg_jax import compare, experiment, records
 from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import tables
-from scarseg_jax.learn import checkpoint, targets
+from scarseg_jax.learn import checkpoint
 from scarseg_jax.prepare import dataset
 from scarseg_jax.prepare.folds import make_folds
 from scarseg_jax.readers import nifti, phantom
 from scarseg_jax.run import Decision, Divergence, Member, RunRecord, TrainedMember
 from scarseg_jax.segment import classical
+from scarseg_jax.segment.look import View
 from scarseg_jax.segment.model import Model, load_model
 from scarseg_jax.segment.pipeline import find_scar, view_of
-from scarseg_jax.study import Geometry, Study
+from scarseg_jax.study import Geometry, Study, Tissue
 from scarseg_jax.writers.segmentation import write_segmentation
 
 PATIENTS = 6
@@ -188,12 +189,10 @@ def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
 
 
 def test_protocol_3_is_judged_in_the_ventricle_it_finds(tmp_path, monkeypatch):
-    """By networks that know the labels of the crops, so all but the grid is right."""
+    """By networks that know the labels of all that is cut out, so all but grids is right."""
     given = settings("protocol3", folds__k=2)
     run(tmp_path, given, "prepare")
     data = dataset.load(tmp_path / "data").labelled()
-    classes = targets.to_classes(data.slices.labels, "heart_scar")
-    sure = np.eye(4, dtype=np.float32)[classes][..., 1:]
     folds = experiment._split(data, given.folds)
     members = tuple(
         TrainedMember(
@@ -205,12 +204,28 @@ def test_protocol_3_is_judged_in_the_ventricle_it_finds(tmp_path, monkeypatch):
     record = run_record(
         protocol=3,
         classes="heart_scar",
+        neighbours=given.neighbours,
+        crop=given.crop,
         data_hash=data.data_hash,
         members=members,
         diverged=(),
         settings={"threshold": 0.0},
     )
-    knowing = Model(tmp_path, record, members, lambda images, wanted: sure[wanted])
+    known, cut_out = {}, View.cut
+
+    def remembered(view, study, boxes=None):
+        slices = cut_out(view, study, boxes)
+        for image, labels in zip(slices.image, slices.labels, strict=True):
+            classes = np.minimum(labels, Tissue.SCAR)  # no-reflow is scar
+            known[image.tobytes()] = np.eye(4, dtype=np.float32)[classes][..., 1:]
+        return slices
+
+    def ask(images, wanted):
+        each = [[known[images[at].tobytes()] for at in own] for own in wanted]
+        return np.array(each)
+
+    monkeypatch.setattr(View, "cut", remembered)
+    knowing = Model(tmp_path, record, members, ask)
     monkeypatch.setattr(experiment, "load_model", lambda path: knowing)
     run(tmp_path, given, "evaluate")
     found = tables.read(tmp_path).summary
@@ -395,10 +410,15 @@ def test_what_is_judged_is_what_a_user_gets(workdir, tmp_path):
         _, report = predict(workdir, image, output, folds=(row.fold,))
         mask = np.asarray(load(output).dataobj).T > 0
         rows = [r.native for r in found.slices if r.patient == name]
-        assert mask.sum(axis=(1, 2)).tolist() == [r.predicted_px for r in rows]
         both = (mask & np.asarray(study.scar)).sum(axis=(1, 2))
-        assert both.tolist() == [r.tp for r in rows]
-        assert report["scar_volume_ml"] == pytest.approx(row.size.called_ml, rel=1e-6)
+        off = [
+            *(mask.sum(axis=(1, 2)) - [r.predicted_px for r in rows]),
+            *(both - [r.tp for r in rows]),
+        ]
+        # The file has the pixel size in single precision: of 2,000 pixels called scar one
+        # can lie so near the threshold that this tells.
+        assert np.abs(off).sum() <= 2
+        assert report["scar_volume_ml"] == pytest.approx(row.size.called_ml, rel=1e-3)
         # Of all networks, too, only those answer that had not seen the patient.
         _, all_asked = predict(workdir, image, tmp_path / f"{name}_all.nii")
         assert all_asked["members"] == report["members"]

@@ -23,7 +23,8 @@ from scarseg_jax.prepare.folds import SYMMETRIES
 from scarseg_jax.run import THRESHOLDS
 
 _FEW_PX = 10.0  # a class that is hardly in the batch shall not count as much
-_DEFORM = 2**31 - 1  # folded into a member's key: no step counts so far
+# Folded into a member's key: no step counts so far.
+_DEFORM, _LEAVE_ALONE = 2**31 - 1, 2**31 - 2
 
 
 class Weights(NamedTuple):
@@ -289,13 +290,17 @@ def deform_batch(batch: Data, state: State) -> Data:
     Half of them lose their neighbours: the slice itself stands in their place, as at the
     stack's end. A stack can have wider gaps than those of training.
     """
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), _DEFORM)
-    key = jax.random.fold_in(key, state.step)
-    keys = jax.random.split(key, len(batch.image))
+    bend_key, alone_key = (
+        jax.random.fold_in(
+            jax.random.fold_in(jax.random.wrap_key_data(state.key), purpose), state.step
+        )
+        for purpose in (_DEFORM, _LEAVE_ALONE)
+    )
+    keys = jax.random.split(bend_key, len(batch.image))
     deformed = jax.vmap(deform, in_axes=(0, 0, 0, None))
     image, labels = deformed(keys, batch.image, batch.labels, batch.cut_out)
     if batch.own is not None:
-        alone = jax.random.bernoulli(key, shape=(len(image), 1, 1, 1))
+        alone = jax.random.bernoulli(alone_key, shape=(len(image), 1, 1, 1))
         image = jnp.where(alone, image[..., batch.own], image)
     return batch._replace(image=image, labels=labels)
 
