@@ -220,8 +220,17 @@ def test_the_dice_loss_is_of_all_pixels_of_a_class_closed_form():
     assert float(train.dice_loss(sure, labels)) == pytest.approx(0, abs=1e-6)
 
 
+class Pixelwise(nn.Module):
+    """The least that has kernels, other parameters and statistics."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        y = Convolution(2, name="only")(images)
+        return nn.BatchNorm(use_running_average=not train)(y)
+
+
 def test_the_dice_loss_is_in_the_loss_only_when_asked():
-    model, optimizer = ENet(), train.make_optimizer(0.0)
+    model, optimizer = Pixelwise(), train.make_optimizer(0.0)
     image = jnp.asarray(
         np.random.default_rng(0).normal(size=(2, 64, 64, 1)), jnp.float32
     )
@@ -236,15 +245,6 @@ def test_the_dice_loss_is_in_the_loss_only_when_asked():
     ]
     # Of a class in 10 % of the pixels that is called at about one half.
     assert 0.4 < float(losses[1] - losses[0]) < 1
-
-
-class Pixelwise(nn.Module):
-    """The least that has kernels, other parameters and statistics."""
-
-    @nn.compact
-    def __call__(self, images, *, train):
-        y = Convolution(2, name="only")(images)
-        return nn.BatchNorm(use_running_average=not train)(y)
 
 
 @pytest.mark.parametrize("averaging", [0.0, 0.7])
