@@ -18,8 +18,8 @@ from scarseg_jax.segment.ventricle import Ventricle, find_ventricle
 from scarseg_jax.study import Slices, Study
 
 _log = logging.getLogger(__name__)
-# Narrower is no left ventricle that was seen from afar. The smallest of the 59 that the
-# networks in the box were trained on is 57 mm wide.
+# Narrower is no left ventricle that was seen from afar: of the 59 EMIDEC patients those
+# drawn are 55 to 94 mm wide where they are widest.
 _LEAST_WIDTH_MM = 35.0
 
 
