@@ -128,5 +128,7 @@ def test_the_networks_in_the_box_find_the_ventricle_of_a_simulated_patient():
     )
     found = find_scar(load_model(IN_THE_BOX), bare)
     assert found.found_the_wall
-    mine, true = np.asarray(found.myocardium), np.asarray(drawn.myocardium)
-    assert 2 * (mine & true).sum() / (mine.sum() + true.sum()) > 0.6
+    # docs/ablations.md has the figures of three: they are no match for real patients'.
+    for name, least in (("cavity", 0.6), ("myocardium", 0.5)):
+        mine, true = (np.asarray(getattr(each, name)) for each in (found, drawn))
+        assert 2 * (mine & true).sum() / (mine.sum() + true.sum()) > least
