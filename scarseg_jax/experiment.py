@@ -248,12 +248,7 @@ def _shown(
         getattr(data.slices, name) for name in ("image", "labels", "myocardium")
     )
     if view.around == "learned":
-        far = [
-            view.cut(
-                study, crop.boxes_from_afar(np.shape(study.image), study.spacing_mm)
-            )
-            for study in data.studies
-        ]
+        far = [view.cut_from_afar(study) for study in data.studies]
         image = np.concatenate([image, *(each.image for each in far)])
         labels = np.concatenate([labels, *(each.labels for each in far)])
         count = len(data.slices.slice)

@@ -27,7 +27,6 @@ are numbered in the order of their names.
 import contextlib
 import dataclasses
 import functools
-import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +38,6 @@ from absl import app, flags
 from scarseg_jax import cluster, cohort, experiment, files, prediction
 from scarseg_jax.errors import InputError, InputErrors
 from scarseg_jax.identifiers import kept_from_log, withheld
-from scarseg_jax.learn.bundle import CARD, LICENCES
 from scarseg_jax.measure.zones import DEFINITIONS
 from scarseg_jax.prediction import Choices
 from scarseg_jax.readers import insertions, sources
@@ -56,7 +54,6 @@ from scarseg_jax.terminal import exit_code, only_flags, parse, required_path, st
 from scarseg_jax.writers.dicom import check_dicom
 from scarseg_jax.writers.segmentation import check_ours
 
-_log = logging.getLogger("scarseg_jax.predict")  # as a command its name is __main__
 _ENDINGS = (".nii", ".nii.gz")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
@@ -335,15 +332,11 @@ def _nobody_named(paths: Mapping[str, Sequence[Path]]) -> Iterator[None]:
 
 def _model() -> Model:
     start_jax()
-    model = load_model(
+    return load_model(
         _CHECKPOINT.value or IN_THE_BOX,
         folds=_numbers(_FOLDS),
         seeds=_numbers(_SEEDS),
     )
-    if not _CHECKPOINT.value:
-        licence = LICENCES[model.run.source]
-        _log.info("the networks in the box (%s/%s): %s", model.path, CARD, licence)
-    return model
 
 
 def _reading(model: Model) -> functools.partial:

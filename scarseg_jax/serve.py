@@ -9,7 +9,6 @@ is kept until it is read, in a folder that only you can read and that goes with 
 program. Ctrl-C ends it, and with it all that was not downloaded.
 """
 
-import logging
 import secrets
 import sys
 import webbrowser
@@ -19,11 +18,9 @@ from absl import app, flags
 
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
-from scarseg_jax.learn.bundle import CARD, LICENCES
 from scarseg_jax.segment.model import IN_THE_BOX, load_model
 from scarseg_jax.terminal import exit_code, only_flags, parse, start_jax
 
-_log = logging.getLogger("scarseg_jax.serve")  # as a command its name is __main__
 _EXTRA = ("starlette", "uvicorn")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
@@ -60,9 +57,6 @@ def _serve(argv: list[str]) -> None:
     ):
         start_jax()
         model = load_model(_CHECKPOINT.value or IN_THE_BOX)
-        if not _CHECKPOINT.value:
-            licence = LICENCES[model.run.source]
-            _log.info("the networks in the box (%s/%s): %s", model.path, CARD, licence)
         port, token = listener.getsockname()[1], secrets.token_urlsafe(32)
         address = f"http://{HOST}:{port}/{token}/"
         sys.stdout.write(

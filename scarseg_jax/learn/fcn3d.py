@@ -19,6 +19,7 @@ from scarseg_jax.learn.modules import (
     Upsampling,
     check_sides,
     draw_kernel,
+    each_slice,
     stack_of,
 )
 
@@ -100,12 +101,6 @@ class Stage(nn.Module):
             activation = "none" if number == self.count else "prelu"
             y = Norm(activation, self.frozen, name=f"norm{number}")(y, train=train)
         return layers.rectify(x + y, Slope(name="prelu")(self.features))
-
-
-def each_slice(function, x: jax.Array) -> jax.Array:
-    """Returns what a function of (B, H, W, C) makes of each of (B, S, H, W, C)."""
-    y = function(x.reshape(-1, *x.shape[2:]))
-    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 class FCN3D(Network):

@@ -222,3 +222,9 @@ class Upsampling(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             y += layers.across(bias, y)
         return y
+
+
+def each_slice(function, x: jax.Array) -> jax.Array:
+    """Returns what a function of (B, H, W, C) makes of each of (B, S, H, W, C)."""
+    y = function(x.reshape(-1, *x.shape[2:]))
+    return y.reshape(*x.shape[:2], *y.shape[1:])

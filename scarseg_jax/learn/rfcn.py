@@ -11,7 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from scarseg_jax.learn import layers
-from scarseg_jax.learn.modules import Convolution, Network, check_sides, stack_of
+from scarseg_jax.learn.modules import (
+    Convolution,
+    Network,
+    check_sides,
+    each_slice,
+    stack_of,
+)
 from scarseg_jax.learn.unet import STRIDE, WIDTHS, Decoder, Encoder
 
 _WINDOW = layers.Window.centred(3, 3)
@@ -36,15 +42,13 @@ class Memory(nn.Module):
         The state is zero at first: with a single map there is nothing to remember, and
         no kernels for it.
         """
-        b, s, *shape = maps.shape
         see = Convolution(3 * self.features, _WINDOW, use_bias=True, name="see")
-        seen = see(maps.reshape(b * s, *shape))
-        seen = seen.reshape(b, s, *seen.shape[1:])
+        seen = each_slice(see, maps)
         gates = Convolution(2 * self.features, _WINDOW, name="gates")
         recall = Convolution(self.features, _WINDOW, name="recall")
         update, _, candidate = jnp.split(seen[:, 0], 3, axis=-1)
         state = (1 - nn.sigmoid(update)) * jnp.tanh(candidate)
-        for step in range(1, s):
+        for step in range(1, maps.shape[1]):
             update, reset, candidate = jnp.split(seen[:, step], 3, axis=-1)
             more_update, more_reset = jnp.split(gates(state), 2, axis=-1)
             z = nn.sigmoid(update + more_update)

@@ -62,19 +62,18 @@ def cut(
     }
 
     def seen(z: int) -> np.ndarray:
-        each = np.clip(np.arange(z - neighbours, z + neighbours + 1), 0, count - 1)
-        return np.concatenate(
-            [
-                crop.network_input(
+        beside = range(z - neighbours, z + neighbours + 1)
+        each = [min(max(at, 0), count - 1) for at in beside]
+        made = {}
+        for at in set(each):
+            cut_out = crops[z], inside["myocardium"][z]
+            if at != z:
+                cut_out = (
                     crop.crop_image(image[at], inner[z]),
                     crop.crop_mask(masks["myocardium"][at], boxes[z]),
-                    protocol=protocol,
-                    context=context,
                 )
-                for at in each
-            ],
-            axis=-1,
-        )
+            made[at] = crop.network_input(*cut_out, protocol=protocol, context=context)
+        return np.concatenate([made[at] for at in each], axis=-1)
 
     side_mm = np.array([box.side_mm for box in boxes])
     slices = Slices(
@@ -99,6 +98,18 @@ def cut(
     )
     plausible.check_crops(study, slices)
     return slices
+
+
+def boxes_drawn(study: Study, method: str) -> tuple[crop.CropBox, ...] | None:
+    """Returns boxes around what is drawn of a study; None: around circles.
+
+    Args:
+      study: The study.
+      method: Of `crop.METHODS`; only "hough" takes circles where there is a myocardium.
+    """
+    if method == "hough" or study.myocardium is None:
+        return None
+    return crop.boxes_around(study.myocardium, study.spacing_mm)
 
 
 def _cleaned(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

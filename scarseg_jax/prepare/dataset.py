@@ -23,7 +23,7 @@ from scarseg_jax import files, records
 from scarseg_jax.errors import InputError, InputErrors
 from scarseg_jax.judge.consensus import PatientReaders, settle
 from scarseg_jax.prepare import crop, likeness
-from scarseg_jax.prepare.cut import PREPARATION, cut
+from scarseg_jax.prepare.cut import PREPARATION, boxes_drawn, cut
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.readers.sources import Source
 from scarseg_jax.study import Geometry, Slices, Study
@@ -226,10 +226,7 @@ def _rows(
         study = source.read(patient)
         if study.readers:
             study, readers[patient] = settle(study, consensus)
-        boxes = None
-        if method != "hough" and study.myocardium is not None:
-            boxes = crop.boxes_around(study.myocardium, study.spacing_mm)
-        slices = cut(study, **view, boxes=boxes)
+        slices = cut(study, **view, boxes=boxes_drawn(study, method))
         _check(study, view["protocol"], force)
         if (copy := likeness.find_copy(study.image, seen)) is not None:
             raise InputError(

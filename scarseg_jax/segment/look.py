@@ -12,7 +12,7 @@ import numpy as np
 
 from scarseg_jax.learn import targets
 from scarseg_jax.prepare import crop, plausible
-from scarseg_jax.prepare.cut import box_of, cut
+from scarseg_jax.prepare.cut import box_of, boxes_drawn, cut
 from scarseg_jax.prepare.folds import padded
 from scarseg_jax.segment.ventricle import Ventricle, find_ventricle
 from scarseg_jax.study import Slices, Study
@@ -50,6 +50,15 @@ class View:
             neighbours=self.neighbours,
             boxes=boxes,
         )
+
+    def cut_as_drawn(self, study: Study) -> Slices:
+        """Returns its slices around what is drawn, or around circles: `boxes_drawn`."""
+        return self.cut(study, boxes_drawn(study, self.around))
+
+    def cut_from_afar(self, study: Study) -> Slices:
+        """Returns its slices with all of the heart, wherever it is."""
+        shape = np.shape(study.image)
+        return self.cut(study, crop.boxes_from_afar(shape, study.spacing_mm))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,32 +104,27 @@ def look(
       questions: What is asked.
       view: What the networks were trained to see.
     """
-    slices = [question.slices for question in questions]
-    afar = [i for i, cut_out in enumerate(slices) if cut_out is None]
+    new = [question for question in questions if question.slices is None]
     if view.around == "learned":
-        far = []
-        for i in afar:
-            study = questions[i].study
-            boxes = crop.boxes_from_afar(np.shape(study.image), study.spacing_mm)
-            far.append(view.cut(study, boxes))
-        whom = [questions[i].whom for i in afar]
-        said = _asked(ask, members, [each.image for each in far], whom)
-        for i, cut_out, answer in zip(afar, far, said, strict=True):
-            study = questions[i].study
-            slices[i] = view.cut(study, _around_found(study, cut_out, answer, view))
+        cut_out = iter(_cut_around_found(ask, members, new, view))
     else:
-        for i in afar:
-            slices[i] = view.cut(questions[i].study, _boxes(questions[i].study, view))
-    there = [each for each in slices if each is not None]
-    whom = [question.whom for question in questions]
-    said = _asked(ask, members, [each.image for each in there], whom)
-    return [Said(*pair) for pair in zip(there, said, strict=True)]
+        cut_out = (view.cut_as_drawn(question.study) for question in new)
+    slices = [next(cut_out) if q.slices is None else q.slices for q in questions]
+    said = _asked(ask, members, slices, questions)
+    return [Said(*pair) for pair in zip(slices, said, strict=True)]
 
 
-def _boxes(study: Study, view: View) -> tuple[crop.CropBox, ...] | None:
-    if view.around == "hough" or study.myocardium is None:
-        return None
-    return crop.boxes_around(study.myocardium, study.spacing_mm)
+def _cut_around_found(
+    ask: Ask, members: int, questions: Sequence[Question], view: View
+) -> list[Slices]:
+    """Returns each study's slices around the ventricle that is seen from afar."""
+    far = [view.cut_from_afar(question.study) for question in questions]
+    said = _asked(ask, members, far, questions)
+    each = zip(questions, far, said, strict=True)
+    return [
+        view.cut(q.study, _around_found(q.study, slices, answer, view))
+        for q, slices, answer in each
+    ]
 
 
 def _around_found(
@@ -165,20 +169,18 @@ def ventricle_on_grid(
 
 
 def _asked(
-    ask: Ask,
-    members: int,
-    images: Sequence[np.ndarray],
-    whom: Sequence[tuple[int, ...]],
+    ask: Ask, members: int, each: Sequence[Slices], questions: Sequence[Question]
 ) -> list[np.ndarray]:
-    """Returns of each stack of images the mean of what those asked say of it."""
-    if not images:
+    """Returns of each question's slices the mean of what those asked say of them."""
+    if not questions:
         return []
+    images = [slices.image for slices in each]
     ends = np.cumsum([len(stack) for stack in images])
     wanted: list[list[int]] = [[] for _ in range(members)]
     places: list[list[tuple[int, int]]] = []  # of each stack: who, from which place on
-    for stack, end, asked in zip(images, ends, whom, strict=True):
-        places.append([(member, len(wanted[member])) for member in asked])
-        for member in asked:
+    for stack, end, question in zip(images, ends, questions, strict=True):
+        places.append([(member, len(wanted[member])) for member in question.whom])
+        for member in question.whom:
             wanted[member].extend(range(end - len(stack), end))
     said = ask(np.concatenate(images), padded([np.array(w, int) for w in wanted]))
     return [

@@ -1,6 +1,7 @@
 """Trained networks, loaded and verified once, that answer for many studies."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from scarseg_jax.learn.networks import network
 from scarseg_jax.prepare.cut import PREPARATION
 from scarseg_jax.run import RunRecord, TrainedMember
 
+_log = logging.getLogger(__name__)
 # The networks in the box; the folder says whose and how good they are.
 IN_THE_BOX = Path(__file__).parents[1] / "weights"
 
@@ -38,9 +40,12 @@ class Model:
 
 
 def load_model(
-    path: Path | str, *, folds: Sequence[int] = (), seeds: Sequence[int] = ()
+    path: Path | str = IN_THE_BOX,
+    *,
+    folds: Sequence[int] = (),
+    seeds: Sequence[int] = (),
 ) -> Model:
-    """Returns the networks of a finished run.
+    """Returns the networks of a finished run; of those in the box it says the licence.
 
     Args:
       path: Its working directory, the checkpoint in it, or a bundle made of it.
@@ -78,6 +83,9 @@ def load_model(
     variables = jax.tree.map(lambda leaf: leaf[np.array(chosen)], variables)
     members = tuple(run.members[i] for i in chosen)
     ask = _predictor(run, variables)
+    if path == IN_THE_BOX:
+        licence = bundle.LICENCES[run.source]
+        _log.info("the networks in the box (%s/%s): %s", path, bundle.CARD, licence)
     return Model(path, run, members, ask, files.sha256(path / files.SUMS))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import targets
 from scarseg_jax.measure.mass import volume_ml
-from scarseg_jax.prepare import crop, likeness, plausible
+from scarseg_jax.prepare import likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.prepare.unlike import traits_of, unlike
 from scarseg_jax.run import Decision, RunRecord, Segmentation, TrainedMember
@@ -74,10 +74,8 @@ def find_scar(
     patient, asked = _asked(model, study)
     members = tuple(model.members[i] for i in asked)
     view = view_of(model.run)
-    slices = None
-    if study.myocardium is not None and view.around == "learned":  # no need to find it
-        around = crop.boxes_around(study.myocardium, study.spacing_mm)
-        slices = view.cut(study, around)
+    given = study.myocardium is not None  # then there is no need to find it
+    slices = view.cut_as_drawn(study) if given else None
     question = Question(study, tuple(asked), slices)
     (said,) = look(model.ask, len(model.members), [question], view)
     answer = on_native_grid(
