@@ -6,10 +6,8 @@ named at the end, and its folder is gone.
 """
 
 import contextlib
-import csv
 import dataclasses
 import functools
-import io
 import json
 import logging
 import shutil
@@ -23,7 +21,7 @@ from typing import Any
 from scarseg_jax import files, prediction, records
 from scarseg_jax.errors import InputError, Unfinished
 from scarseg_jax.identifiers import kept_from_log, withheld
-from scarseg_jax.measure.numbers import Numbers, columns
+from scarseg_jax.measure.numbers import Numbers, columns, to_csv
 from scarseg_jax.prediction import Choices
 from scarseg_jax.readers.studies import Unread
 from scarseg_jax.segment.model import Model
@@ -31,10 +29,10 @@ from scarseg_jax.show.cohort_page import Row, write_cohort_page
 from scarseg_jax.study import Study
 from scarseg_jax.writers.nifti import check_grid
 from scarseg_jax.writers.segmentation import (
+    beside_json,
     check_ours,
     json_path,
     page_path,
-    tissues_path,
 )
 
 TABLE, PAGE, NAMES = "cohort.csv", "index.html", "identifiers.csv"
@@ -243,8 +241,7 @@ def _discard(output: Path, name: str) -> None:
         ours = {*sums, files.SUMS}
     except (OSError, ValueError):  # a run was killed here
         mask = mask_path(output, name)
-        each = (mask, tissues_path(mask), json_path(mask), page_path(mask))
-        ours = {path.name for path in each}
+        ours = {path.name for path in (json_path(mask), *beside_json(mask))}
     for file in reversed(_in_order(output / name)):
         if file.name in ours:
             file.unlink()
@@ -368,7 +365,7 @@ def _table(rows: Sequence[Row]) -> str:
             own |= columns(row.numbers)
             del own["patient"]
         lines.append(own)
-    return _csv(lines)
+    return to_csv(lines)
 
 
 def write_names(output: Path, unread: Sequence[Unread]) -> None:
@@ -377,14 +374,5 @@ def write_names(output: Path, unread: Sequence[Unread]) -> None:
         (output / NAMES).unlink(missing_ok=True)
         return
     lines = [{"study": one.name, "input": str(one.paths[0])} for one in unread]
-    files.write_text(output / NAMES, _csv(lines))
+    files.write_text(output / NAMES, to_csv(lines))
     _log.info("%s says which study is which file: keep it to yourself", output / NAMES)
-
-
-def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    stream = io.StringIO()
-    longest = max(lines, key=len)
-    writer = csv.DictWriter(stream, list(longest), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return stream.getvalue()

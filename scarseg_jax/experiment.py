@@ -24,7 +24,6 @@ from scarseg_jax.judge.ventricle import FoundVentricles
 from scarseg_jax.learn import checkpoint, ensemble, targets, train
 from scarseg_jax.learn.fit import Fitted, fit, summary_of
 from scarseg_jax.learn.networks import network
-from scarseg_jax.measure.mass import volume_ml
 from scarseg_jax.prepare import crop, cut, dataset, likeness
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds
@@ -333,7 +332,7 @@ def decide_when(
         for study, scar in each:
             called = pipeline.call_scar(scar, study, decision)
             true_ml, said_ml = (
-                volume_ml(mask, study.geometry)
+                study.geometry.volume_ml(mask)
                 for mask in (np.asarray(study.scar), called)
             )
             trials.append(Trial(study.patient, round(true_ml, 3), round(said_ml, 3)))
@@ -557,7 +556,7 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
             scar = pipeline.call_scar(answer.scar, study, decision)
             native[name][seed], native_called[name][seed] = answer.scar, scar
             contained[seed, its] = said.slices.contained
-            said_ml = volume_ml(scar, study.geometry)
+            said_ml = study.geometry.volume_ml(scar)
             if ends := interval_ml(said_ml, model.run.trials, but=name):
                 between_ml[name][seed] = ends
             if answer.ventricle:

@@ -11,9 +11,9 @@ INPUT may be DICOM: a folder, a zip or a file; --series chooses where several co
 Protocol 2 needs the myocardium; 1 and 3, as the networks in the box, do not, but with it
 call no scar outside. Protocol 3 finds it: SCAR_tissues.nii.gz has the labels.
 The mask has the input's own grid and affine; SCAR.html is a page to read and print, and
-SCAR.json has the measures and what made them. Of DICOM, --dicom_seg=SCAR.dcm writes the
-masks on its own images too, and --dicom_sr the measures. Of a patient of the run, only
-networks that had not seen it are asked.
+SCAR.json has the measures and what made them, SCAR.csv the measures as one line. Of
+DICOM, --dicom_seg=SCAR.dcm writes the masks on its own images too, and --dicom_sr the
+measures. Of a patient of the run, only networks that had not seen it are asked.
 
 Of many, every folder or zip of DICOM and every NIfTI file in INPUT is a study, or with
 --source all patients of a layout, with what was drawn on them. Each gets a folder with

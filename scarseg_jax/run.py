@@ -278,7 +278,11 @@ class Segmentation:
         return self.myocardium is not None and self.study.myocardium is None
 
     @property
+    def no_reflow_in_scar(self) -> np.ndarray | None:
+        """What of the no-reflow is called scar, (Z, Y, X) bool."""
+        return None if self.no_reflow is None else self.no_reflow & self.scar
+
+    @property
     def scar_ml(self) -> float:
         """Volume of the scar."""
-        pixels = self.scar.sum(axis=(1, 2))
-        return float(pixels @ self.study.geometry.voxels_ml)
+        return self.study.geometry.volume_ml(self.scar)

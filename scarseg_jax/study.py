@@ -165,6 +165,10 @@ class Geometry:
         """(Z,) float64, the volume that a pixel of each slice stands for."""
         return self.pixel_mm2 * self.extents_mm / 1000
 
+    def volume_ml(self, mask: np.ndarray) -> float:
+        """Returns the volume of a (Z, Y, X) bool mask, the slices' gaps included."""
+        return float(mask.sum(axis=(1, 2)) @ self.voxels_ml)
+
 
 def _faces(direction: np.ndarray) -> str:
     axis = int(np.argmax(np.abs(direction).round(6)))  # of equals, the first

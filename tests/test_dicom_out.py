@@ -314,6 +314,20 @@ def test_a_given_myocardium_is_drawn_and_its_scar_found_with_help(patient, tmp_p
     assert complaints(tmp_path / "seg.dcm") == []
 
 
+def test_no_reflow_that_is_called_scar_is_a_segment(patient, tmp_path):
+    home, drawn = stack(tmp_path, patient, "plain")
+    found = found_in(read_patient(home), drawn)
+    dark = np.asarray(drawn.myocardium) & (np.indices(found.scar.shape).sum(0) % 2 > 0)
+    found = dataclasses.replace(found, no_reflow=dark)
+    write_dicom(found, numbers_of(found), tmp_path / "seg.dcm", None)
+    told = decoded(tmp_path / "seg.dcm", found.study)
+    np.testing.assert_array_equal(told["No-reflow"], dark & found.scar)
+    assert 0 < told["No-reflow"].sum() < dark.sum()
+    segments = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence
+    assert segments[3].SegmentAlgorithmType == "AUTOMATIC"
+    assert complaints(tmp_path / "seg.dcm") == []
+
+
 def test_no_scar_and_no_myocardium_are_told_too(patient, tmp_path):
     home, drawn = stack(tmp_path, patient, "uneven")
     found = found_in(read_patient(home), drawn)
@@ -414,7 +428,14 @@ def test_predict_writes_what_nifti_cannot_hold(patient, tmp_path, command):
         assert "by design" in said
         check_neutral(said)
     there = {path.name for path in tmp_path.iterdir()}
-    assert there == {"uneven", "scar.dcm", "sr.dcm", "scar.json", "scar.html"}
+    assert there == {
+        "uneven",
+        "scar.dcm",
+        "sr.dcm",
+        "scar.json",
+        "scar.csv",
+        "scar.html",
+    }
     report = json.loads((tmp_path / "scar.json").read_text())
     assert report["mask"] is None
     study = read_patient(home)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scarseg_jax.measure.mass import mass_g, percent, volume_ml
+from scarseg_jax.measure.mass import mass_g, percent
 from scarseg_jax.study import Geometry
 from tests.builders import turned
 
@@ -26,7 +26,7 @@ def test_a_shell_of_ellipsoids_weighs_what_the_formula_says():
     spacing_mm = (4.0, 1.7, 1.3)
     mask = shell(spacing_mm, outer_mm, inner_mm)
     true_ml = 4 / 3 * np.pi * (np.prod(outer_mm) - np.prod(inner_mm)) / 1000
-    found_ml = volume_ml(mask, Geometry.upright(len(mask), spacing_mm))
+    found_ml = Geometry.upright(len(mask), spacing_mm).volume_ml(mask)
     assert found_ml == pytest.approx(true_ml, rel=0.01)
     assert mass_g(found_ml) == pytest.approx(1.05 * true_ml, rel=0.01)
 
@@ -34,8 +34,7 @@ def test_a_shell_of_ellipsoids_weighs_what_the_formula_says():
 def test_twice_the_spacing_is_eight_times_the_volume(rng):
     mask = rng.random((4, 5, 6)) < 0.5
     once, twice = (
-        volume_ml(mask, Geometry.upright(4, (8.0 * n, 1.5 * n, 1.2 * n)))
-        for n in (1, 2)
+        Geometry.upright(4, (8.0 * n, 1.5 * n, 1.2 * n)).volume_ml(mask) for n in (1, 2)
     )
     assert twice == pytest.approx(8 * once)
 
@@ -43,7 +42,7 @@ def test_twice_the_spacing_is_eight_times_the_volume(rng):
 def test_volumes_are_the_same_however_the_stack_lies(rng):
     mask = rng.random((4, 5, 6)) < 0.5
     geometry = Geometry.upright(4, (8.0, 1.5, 1.2))
-    assert volume_ml(mask, turned(geometry)) == pytest.approx(volume_ml(mask, geometry))
+    assert turned(geometry).volume_ml(mask) == pytest.approx(geometry.volume_ml(mask))
 
 
 def test_a_slice_stands_for_half_the_way_to_its_neighbours():
@@ -52,12 +51,12 @@ def test_a_slice_stands_for_half_the_way_to_its_neighbours():
     geometry = Geometry(affines, (8.0, 1.0, 1.0))
     mask = np.zeros((3, 10, 10), bool)
     mask[1] = True
-    assert volume_ml(mask, geometry) == pytest.approx(100 * 14 / 1000)
+    assert geometry.volume_ml(mask) == pytest.approx(100 * 14 / 1000)
 
 
 def test_a_single_slice_has_the_header_s_spacing():
     geometry = Geometry.upright(1, (10.0, 1.0, 1.0))
-    assert volume_ml(np.ones((1, 10, 10), bool), geometry) == pytest.approx(1)
+    assert geometry.volume_ml(np.ones((1, 10, 10), bool)) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("part", "whole"), [(None, 1.0), (1.0, None), (0.0, 0.0)])

@@ -7,7 +7,7 @@ import pytest
 
 from scarseg_jax import records
 from scarseg_jax.errors import InputError
-from scarseg_jax.measure.numbers import ByIntensity, Numbers, measure, to_csv
+from scarseg_jax.measure.numbers import ByIntensity, Numbers, columns, measure, to_csv
 from scarseg_jax.measure.segments import from_insertions
 from scarseg_jax.measure.zones import find_zones
 from scarseg_jax.readers import emidec as emidec_reader
@@ -142,7 +142,7 @@ def test_numbers_go_to_json_and_back(numbers):
 
 
 def test_a_table_has_a_line_for_each_heart_whatever_is_known():
-    rows = list(csv.DictReader(io.StringIO(to_csv([full(), bare()]))))
+    rows = list(csv.DictReader(io.StringIO(to_csv([columns(full()), columns(bare())]))))
     assert len(rows) == 2
     assert float(rows[0]["scar_mass_g"]) == full().scar_mass_g
     assert rows[0]["zones_definition"] == "yan_2006"

@@ -168,7 +168,7 @@ def test_what_protocol_3_finds_is_written_beside_the_scar_all_or_nothing(
     assert found.found_the_wall
     assert found.scar.any()
     assert not found.scar[~np.asarray(found.myocardium)].any()
-    names = {"scar.nii.gz", "scar.json", "scar_tissues.nii.gz"}
+    names = {"scar.nii.gz", "scar.json", "scar.csv", "scar_tissues.nii.gz"}
     report = write_segmentation(found, tmp_path / "scar.nii.gz")
     assert {path.name for path in tmp_path.iterdir()} == names
     labels = np.asarray(load(tmp_path / "scar_tissues.nii.gz").dataobj)
@@ -187,7 +187,7 @@ def test_what_protocol_3_finds_is_written_beside_the_scar_all_or_nothing(
     drawn = find_scar(dataclasses.replace(model, ask=ask), study)
     write_segmentation(drawn, tmp_path / "scar.nii.gz")  # nothing of the first stays
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"scar.nii.gz", "scar.json"}
+    assert left == {"scar.nii.gz", "scar.json", "scar.csv"}
     for _ in range(2):  # nor refuses the next
         write_segmentation(drawn, tmp_path / "scar.nii.gz", as_nifti=False)
         assert [path.name for path in tmp_path.iterdir()] == ["scar.json"]

@@ -11,7 +11,6 @@ import numpy as np
 
 from scarseg_jax.judge.distances import boundary_points, surface_metrics
 from scarseg_jax.judge.metrics import Counts, mean_sd
-from scarseg_jax.measure.mass import volume_ml
 from scarseg_jax.study import Study
 
 TOLERANCE_MM = 3.0  # of surface Dice: two pixels of most scanners
@@ -137,7 +136,7 @@ def _measure(
     geometry, scar = study.geometry, np.asarray(study.scar)
 
     true_ml, called_ml, true_lv_ml, called_lv_ml = (
-        np.nan if mask is None else volume_ml(mask, geometry)
+        np.nan if mask is None else geometry.volume_ml(mask)
         for mask in (scar, called, study.myocardium, wall)
     )
     distances = distances_of(study, scar, called)

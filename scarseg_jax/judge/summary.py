@@ -43,7 +43,6 @@ from scarseg_jax.judge.statistics import (
 )
 from scarseg_jax.judge.ventricle import FoundVentricles, judge_ventricles
 from scarseg_jax.judge.windows import native_pictures
-from scarseg_jax.measure.mass import volume_ml
 from scarseg_jax.run import INTERVAL_LEVEL, EpochRecord
 from scarseg_jax.study import Slices, Study
 
@@ -216,7 +215,7 @@ def _coverage(studies: Sequence[Study], answers: Answers) -> Coverage | None:
     if answers.between_ml is None:
         return None
     low, high = np.stack([answers.between_ml[s.patient] for s in studies]).T
-    true = [volume_ml(np.asarray(s.scar), s.geometry) for s in studies]
+    true = [s.geometry.volume_ml(np.asarray(s.scar)) for s in studies]
     told = np.isfinite(low)
     if not told.any():
         return None

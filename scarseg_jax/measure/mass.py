@@ -1,21 +1,7 @@
-"""Volumes and masses of masks, on the image's own grid."""
-
-import numpy as np
-
-from scarseg_jax.study import Geometry
+"""Masses and shares of volumes."""
 
 # Of myocardium; as Segment (calcfunctions.m:4971) and LazyLuna (ClinicalResults.py).
 DENSITY_G_PER_ML = 1.05
-
-
-def volume_ml(mask: np.ndarray, geometry: Geometry) -> float:
-    """Returns the volume of a mask: areas times the distance of slices, gaps included.
-
-    Args:
-      mask: (Z, Y, X) bool.
-      geometry: Of its voxels.
-    """
-    return float(mask.sum(axis=(1, 2)) @ geometry.voxels_ml)
 
 
 def mass_g(volume_ml: float | None) -> float | None:

@@ -3,13 +3,13 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from scarseg_jax.measure.grid import on_grid
-from scarseg_jax.measure.mass import DENSITY_G_PER_ML, mass_g, percent, volume_ml
+from scarseg_jax.measure.mass import DENSITY_G_PER_ML, mass_g, percent
 from scarseg_jax.measure.segments import NAMES, Reference, Segment, segments_of
 from scarseg_jax.measure.transmurality import chords_of, depth_percent
 from scarseg_jax.measure.walls import Wall, walls_of
@@ -159,9 +159,9 @@ def measure(
     if lv is not None and not lv.any():
         lv = None
     lv_ml, no_reflow_ml = (
-        None if mask is None else volume_ml(mask, geometry) for mask in (lv, no_reflow)
+        None if mask is None else geometry.volume_ml(mask) for mask in (lv, no_reflow)
     )
-    scar_ml = volume_ml(scar, geometry)
+    scar_ml = geometry.volume_ml(scar)
     depth, depth_of_scar, found = None, None, None
     if lv is not None:
         walls = walls or walls_of(study)
@@ -194,24 +194,25 @@ def measure(
     )
 
 
-def to_csv(each: Sequence[Numbers]) -> str:
-    """Returns a table of a line for each heart; empty is what cannot be known.
+def to_csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a table of lines, each from `columns` with whatever else; empty: None.
 
-    Columns of zones begin with `zones_`, of scar by thresholds with their names, such as
-    `5sd_`, of segments with `segment_01_` to 17.
+    The longest line says which columns there are.
     """
-    lines = [columns(one) for one in each]
     stream = io.StringIO()
-    writer = csv.DictWriter(
-        stream, list(lines[0]) if lines else [], lineterminator="\n"
-    )
+    names = list(max(lines, key=len, default={}))
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return stream.getvalue()
 
 
 def columns(numbers: Numbers) -> dict[str, Any]:
-    """Returns the values of a line of `to_csv`, of the same columns whatever is known."""
+    """Returns the cells of a line of a table, by column, the same whatever is known.
+
+    Columns of zones begin with `zones_`, of scar by thresholds with their names, such as
+    `5sd_`, of segments with `segment_01_` to 17.
+    """
     flat: dict[str, Any] = {}
     for field in dataclasses.fields(Numbers):
         value = getattr(numbers, field.name)
@@ -250,8 +251,8 @@ def _slices(mask: np.ndarray) -> tuple[int, ...]:
 
 
 def _zones(study: Study, zones: Zones, lv_ml: float | None) -> ZoneNumbers:
-    core_ml = volume_ml(zones.core, study.geometry)
-    grey_ml = None if zones.grey is None else volume_ml(zones.grey, study.geometry)
+    core_ml = study.geometry.volume_ml(zones.core)
+    grey_ml = None if zones.grey is None else study.geometry.volume_ml(zones.grey)
     both_ml = None if grey_ml is None else core_ml + grey_ml
     return ZoneNumbers(
         core_mass_g=DENSITY_G_PER_ML * core_ml,
@@ -266,7 +267,7 @@ def _zones(study: Study, zones: Zones, lv_ml: float | None) -> ZoneNumbers:
 def _doubts(study: Study, scar: np.ndarray) -> list[str]:
     if study.myocardium is None or not study.myocardium.any():
         return ["There is no myocardium: nothing is known but the scar's own size."]
-    outside_ml = volume_ml(scar & ~study.myocardium, study.geometry)
+    outside_ml = study.geometry.volume_ml(scar & ~study.myocardium)
     said = (
         f"{outside_ml:.2g} ml of the scar lie outside the myocardium; they are in the"
         " scar's mass, and in no segment."

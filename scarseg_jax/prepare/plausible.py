@@ -125,7 +125,7 @@ def oddities(study: Study, myocardium: np.ndarray) -> Iterator[str]:
             f"the myocardium is drawn in {drawn.sum()} of {len(drawn)} slices; expected"
             f" {_LEAST_SLICES:.0%} or more: draw it in the others, or leave them out"
         )
-    if (ml := float(pixels @ study.geometry.voxels_ml)) > _MOST_ML:
+    if (ml := study.geometry.volume_ml(myocardium)) > _MOST_ML:
         yield (
             f"the myocardium has a volume of {ml:.0f} ml; expected less than"
             f" {_MOST_ML:g} ml: is it more than the left ventricle's, or are the pixel"

@@ -10,7 +10,7 @@ grey zone by a published definition, by one level for the stack.
 import numpy as np
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent, volume_ml
+from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent
 from scarseg_jax.measure.numbers import BY_INTENSITY, ByIntensity
 from scarseg_jax.measure.zones import DEFINITIONS, Zones, find_zones
 from scarseg_jax.run import Segmentation
@@ -57,14 +57,14 @@ def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
         nearest = marked[np.abs(marked - z).argmin()]
         rows.append(_levels(image[z][wall[z]], image[nearest][remote[nearest]]))
     means, sds, counts, *levels = zip(*rows, strict=True)
-    lv_ml = volume_ml(wall, found.study.geometry)
+    lv_ml = found.study.geometry.volume_ml(wall)
     measured, dark = [], _no_reflow(found)
     for name, above in zip(BY_INTENSITY, levels, strict=True):
         scar = np.zeros_like(wall)
         scar[slices] = wall[slices] & (image[slices] >= np.reshape(above, (-1, 1, 1)))
         if dark is not None:
             scar |= dark & wall
-        scar_ml = volume_ml(scar, found.study.geometry)
+        scar_ml = found.study.geometry.volume_ml(scar)
         measured.append(
             ByIntensity(
                 name=name,
@@ -132,7 +132,7 @@ def _no_reflow(found: Segmentation) -> np.ndarray | None:
     """Returns (Z, Y, X) bool, what was drawn of it, or else found in what is scar now."""
     if found.no_reflow is None or found.study.no_reflow is not None:
         return found.no_reflow
-    return found.no_reflow & found.scar
+    return found.no_reflow_in_scar
 
 
 def _wall(found: Segmentation) -> np.ndarray | None:

@@ -12,7 +12,6 @@ import numpy as np
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import targets
-from scarseg_jax.measure.mass import volume_ml
 from scarseg_jax.prepare import likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.prepare.unlike import traits_of, unlike
@@ -95,7 +94,7 @@ def find_scar(
     between_ml = None
     as_tried = model.run.protocol == 2 or study.myocardium is None
     if threshold is None and as_tried:  # else nobody knows how far off it is
-        said_ml = volume_ml(scar, study.geometry)
+        said_ml = study.geometry.volume_ml(scar)
         between_ml = interval_ml(said_ml, model.run.trials, but=patient)
     return Segmentation(
         study=study,

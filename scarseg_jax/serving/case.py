@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.measure.mass import volume_ml
 from scarseg_jax.measure.numbers import Numbers
 from scarseg_jax.measure.segments import Reference, from_insertions
 from scarseg_jax.measure.walls import Wall, walls_of
@@ -242,8 +241,8 @@ def review_of(case: Case) -> Review:
     slices = np.flatnonzero((added | erased).any(axis=(1, 2)))
     return Review(
         asked=case.found.decision,
-        added_ml=volume_ml(added, geometry),
-        erased_ml=volume_ml(erased, geometry),
+        added_ml=geometry.volume_ml(added),
+        erased_ml=geometry.volume_ml(erased),
         slices=tuple(int(z) for z in slices),
     )
 

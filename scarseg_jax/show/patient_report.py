@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from scarseg_jax import files
 from scarseg_jax.judge.windows import SHOWN_PERCENTILES, to_grey
-from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent, volume_ml
+from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent
 from scarseg_jax.measure.numbers import Numbers
 from scarseg_jax.run import INTERVAL_LEVEL, Review, Segmentation, TrainedMember
 from scarseg_jax.show.bulls_eye import SHOWN, bulls_eye
@@ -113,7 +113,7 @@ def _between(found: Segmentation) -> str:
 
 def _lv_ml(found: Segmentation) -> float:
     mask = found.myocardium
-    return 0 if mask is None else volume_ml(mask, found.study.geometry)
+    return 0 if mask is None else found.study.geometry.volume_ml(mask)
 
 
 def warnings_of(found: Segmentation, numbers: Numbers) -> list[str]:

@@ -33,9 +33,10 @@ def make_segmentation(
 ) -> Dataset:
     """Returns the DICOM Segmentation of what was found.
 
-    Segments are the myocardium with the scar in it, the cavity and the scar, as far as
-    they are known, so that they overlap. A given myocardium counts as drawn by hand, and
-    scar that was looked for in it as found with a reader's help.
+    Segments are the myocardium with the scar in it, the cavity, the scar and the
+    no-reflow that is called scar, as far as they are known, so that they overlap. A given
+    myocardium counts as drawn by hand, and scar that was looked for in it as found with a
+    reader's help, as is no-reflow that a reader drew.
 
     Args:
       found: From `find_scar`.
@@ -47,8 +48,19 @@ def make_segmentation(
     """
     masks = masks_of(found)
     planes = [series.from_zyx(mask) for mask in masks.values()]
-    given = found.study.myocardium is not None
-    drawn = {"myocardium": _By.MANUAL, "cavity": _By.MANUAL, "scar": _By.SEMIAUTOMATIC}
+    helped, drawn = (
+        found.study.myocardium is not None,
+        found.study.no_reflow is not None,
+    )
+    walls, scar = (
+        (_By.MANUAL, _By.SEMIAUTOMATIC) if helped else (_By.AUTOMATIC, _By.AUTOMATIC)
+    )
+    by = {
+        "myocardium": walls,
+        "cavity": walls,
+        "scar": scar,
+        "no_reflow": _By.SEMIAUTOMATIC if drawn else scar,
+    }
     with dicom_source.quiet():
         source = dicom_source.source_of(frames)
         dicom_source.say_what_differs(frames)
@@ -59,7 +71,7 @@ def make_segmentation(
             parameters=parameters_of(found),
         )
         descriptions = [
-            _describe(n, name, drawn[name] if given else _By.AUTOMATIC, identification)
+            _describe(n, name, by[name], identification)
             for n, name in enumerate(masks, 1)
         ]
         made = Segmentation(
@@ -87,6 +99,7 @@ def masks_of(found: run.Segmentation) -> Mapping[str, np.ndarray]:
         "myocardium": found.myocardium,
         "cavity": found.cavity,
         "scar": found.scar,
+        "no_reflow": found.no_reflow_in_scar,
     }
     return {name: mask for name, mask in known.items() if mask is not None}
 
@@ -119,7 +132,9 @@ def _describe(
         algorithm_type=by,
         algorithm_identification=None if by is _By.MANUAL else identification,
         anatomic_regions=(
-            [Code(*SEGMENTS["myocardium"].type)] if name == "scar" else None
+            [Code(*SEGMENTS["myocardium"].type)]
+            if name in ("scar", "no_reflow")
+            else None
         ),
     )
 

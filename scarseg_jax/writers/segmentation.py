@@ -11,8 +11,14 @@ import numpy as np
 
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
-from scarseg_jax.measure.mass import DENSITY_G_PER_ML, mass_g, volume_ml
-from scarseg_jax.measure.numbers import ByIntensity, Numbers, measure
+from scarseg_jax.measure.mass import DENSITY_G_PER_ML, mass_g
+from scarseg_jax.measure.numbers import (
+    ByIntensity,
+    Numbers,
+    columns,
+    measure,
+    to_csv,
+)
 from scarseg_jax.measure.segments import Reference, reference_of
 from scarseg_jax.measure.walls import Wall
 from scarseg_jax.measure.zones import Zones
@@ -37,6 +43,7 @@ def write_segmentation(
 ) -> dict:
     """Writes the scar mask, and what it was made with under the same name in .json.
 
+    The figures are in .csv too, one line.
     Where the networks found the myocardium, NAME_tissues beside it has that too, in the
     labels of `Tissue`, which its header names. All or nothing; what stood there before
     is replaced if it was made here, and goes where it is not written now.
@@ -58,6 +65,7 @@ def write_segmentation(
     """
     path = Path(path)
     check_ours(path)
+    numbers = numbers or numbers_of(found)
     said = describe(found, numbers, keep_identifiers=keep_identifiers)
     report = {**_MAKER, "mask": path.name if as_nifti else None, **said}
     if made_from is not None:
@@ -75,6 +83,8 @@ def write_segmentation(
             if wanted[tissues_path(path)]:
                 labels = together.enter_context(_beside(tissues_path(path)))
                 nifti.write_mask(labels, tissues(found), geometry, _TISSUES)
+            line = together.enter_context(files.replaced(table_path(path)))
+            line.write_text(_table(numbers, keep_identifiers), encoding="utf-8")
             if wanted[probability_path(path)]:
                 values = together.enter_context(_beside(probability_path(path)))
                 nifti.write_values(values, found.probability, geometry)
@@ -127,7 +137,7 @@ def numbers_of(
     numbers = measure(
         study,
         found.scar,
-        no_reflow=None if dark is None else dark & found.scar,
+        no_reflow=found.no_reflow_in_scar,
         reference=reference,
         walls=walls,
         zones=zones,
@@ -147,7 +157,7 @@ def numbers_of(
     drawn = study.no_reflow is not None
     if drawn and dark is not None and (dark & ~found.scar).any():
         all_g, missed_g = (
-            DENSITY_G_PER_ML * volume_ml(mask, study.geometry)
+            DENSITY_G_PER_ML * study.geometry.volume_ml(mask)
             for mask in (dark, dark & ~found.scar)
         )
         said.append(
@@ -184,7 +194,7 @@ def check_ours(path: Path) -> None:
     """
     beside = json_path(path)
     marks: dict[str, str | None] = {**_MAKER, "mask": path.name}
-    others = (path, tissues_path(path), probability_path(path), page_path(path))
+    others = beside_json(path)
     there = [file for file in others if file.exists()]
     try:
         said = json.loads(beside.read_bytes())
@@ -208,9 +218,20 @@ def json_path(path: Path) -> Path:
     return path.with_name(f"{_stem(path)}.json")
 
 
+def beside_json(path: Path) -> tuple[Path, ...]:
+    """Returns the mask's own place, and of all that may go beside it but the JSON."""
+    others = (tissues_path, probability_path, table_path, page_path)
+    return (path, *(place(path) for place in others))
+
+
 def page_path(path: Path) -> Path:
     """Returns where the page beside a mask goes."""
     return path.with_name(f"{_stem(path)}.html")
+
+
+def table_path(path: Path) -> Path:
+    """Returns where the line of figures beside a mask goes."""
+    return path.with_name(f"{_stem(path)}.csv")
 
 
 def tissues_path(path: Path) -> Path:
@@ -226,6 +247,13 @@ def probability_path(path: Path) -> Path:
 
 def _beside(path: Path) -> contextlib.AbstractContextManager[Path]:
     return files.replaced(path, path.name.removeprefix(_stem(path)))
+
+
+def _table(numbers: Numbers, keep_identifiers: bool) -> str:
+    line = columns(numbers)
+    if not keep_identifiers:
+        del line["patient"]
+    return to_csv([line])
 
 
 def _stem(path: Path) -> str:
