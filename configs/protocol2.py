@@ -16,6 +16,7 @@ def get_config():
     config.context = False  # Protocol 2 sees the surroundings too, not in the paper
     config.neighbours = 0  # or 1: so many slices on each side are seen too, not in it
     config.crop = "hough"  # around circles (3); or the drawn myocardium; or learned
+    config.finder = ""  # or a bundle whose networks find the myocardium, not in it
     config.data = config_dict.create(
         source="phantom",  # emidec, myops, folder or phantom
         path="",  # the source's folder; the phantom has none
@@ -45,7 +46,7 @@ def get_config():
         learning_rate=5e-4,
         decay=0.1,  # of the learning rate, over 100 epochs
         weight_decay=2e-4,  # decoupled, on convolution kernels
-        augmentation="symmetries",  # or deformed: turned, scaled and bent as well
+        augmentation="symmetries",  # or deformed: turned and bent as well; or repainted, too
         class_weights=(1.0, 1.0),  # of background and scar in the cross entropy
         dice=False,  # or true, not in the paper: the batch's soft Dice in the loss too
         averaging=0.0,  # or 0.9995, not in the paper: weights' moving mean over steps

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scarseg_jax import files, records, settings
+from scarseg_jax import files, finders, records, settings
 from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import paired, tables
 from scarseg_jax.judge.results import About, Results
@@ -39,7 +39,15 @@ from scarseg_jax.run import (
 )
 from scarseg_jax.segment import classical, decide, opponents, pipeline
 from scarseg_jax.segment.interval import interval_ml
-from scarseg_jax.segment.look import Ask, Question, Said, View, look
+from scarseg_jax.segment.look import (
+    Networks,
+    Question,
+    Said,
+    View,
+    find_ventricles,
+    look,
+    with_ventricle,
+)
 from scarseg_jax.segment.model import Model, load_model
 from scarseg_jax.settings import Folds, Settings
 from scarseg_jax.show import text
@@ -191,10 +199,14 @@ def train_networks(workdir: Path, given: Settings) -> None:
     members = [Member(f, seed) for f in range(len(folds)) for seed in given.folds.seeds]
     classes = given.model.classes
     view = _view(given)
+    finder = None
+    if given.finder:
+        finder = finders.kept(workdir, Path(given.finder))
+        finders.check_folds(finder, [_patients(data, fold.test) for fold in folds])
     model = network(
         given.model.variant, targets.count(classes), slices=2 * view.neighbours + 1
     )
-    shown, shown_folds = _shown(data, folds, view)
+    shown, shown_folds = _shown(data, folds, view, finder)
     fitted = fit(
         workdir / "state",
         model,
@@ -208,8 +220,9 @@ def train_networks(workdir: Path, given: Settings) -> None:
     _log.info("choosing from which probability each network calls scar")
     ask = ensemble.make_predictor(model, fitted.variables, symmetries=given.symmetries)
     decided = decide_when(
-        *(ask, data, folds, fitted.members),
-        view=view,
+        Networks(ask, len(fitted.members), view, finder and finder.networks),
+        *(data, folds, fitted.members),
+        whom=finders.of_each(finder, fitted.members),
         threshold=given.threshold,
         selection=given.train.selection,
     )
@@ -220,7 +233,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
         *([decision for decision, _ in decided], held_out),
         [trials for _, trials in decided],
     )
-    record = _record(given, data, fitted, tuple(trained))
+    record = _record(given, data, fitted, tuple(trained), finder)
     _log.info("saving the networks")
     checkpoint.save(workdir / "checkpoint", fitted.variables, record)
     _check_sound(workdir, record)
@@ -237,15 +250,31 @@ def _view(given: Settings) -> View:
 
 
 def _shown(
-    data: DataSet, folds: Sequence[Fold], view: View
+    data: DataSet, folds: Sequence[Fold], view: View, finder: Model | None
 ) -> tuple[train.Data, Sequence[Fold]]:
     """Returns what networks are trained with, and the splits of it.
 
-    Those that shall find the ventricle see it from afar too, once an epoch.
+    Those that shall find the ventricle see it from afar too, once an epoch. Those for
+    whom it is found see each image of training in the drawn and in the found myocardium.
+    That is found by networks trained on the same patients, so it is better than they
+    will be given, but nothing of those who are held out is in it.
     """
     image, labels, inside = (
         getattr(data.slices, name) for name in ("image", "labels", "myocardium")
     )
+    if finder is not None:
+        _log.info("finding the myocardium of those who train")
+        several = [
+            _in_found(data, fold, view, finder, f) for f, fold in enumerate(folds)
+        ]
+        first, own = len(image), []
+        for fold, each in zip(folds, several, strict=True):
+            more = np.arange(first, first + len(each.slice), dtype=np.int32)
+            own.append(dataclasses.replace(fold, train=np.append(fold.train, more)))
+            first += len(each.slice)
+        folds = own
+        image = np.concatenate([image, *(each.image for each in several)])
+        labels = np.concatenate([labels, *(each.labels for each in several)])
     if view.around == "learned":
         far = [view.cut_from_afar(study) for study in data.studies]
         image = np.concatenate([image, *(each.image for each in far)])
@@ -266,8 +295,28 @@ def _shown(
     return shown, folds
 
 
+def _in_found(
+    data: DataSet, fold: Fold, view: View, finder: Model, number: int
+) -> Slices:
+    """Returns the slices of a fold's training patients in the myocardium found there."""
+    names = set(_patients(data, fold.train))
+    studies = [study for study in data.studies if study.patient in names]
+    (whom,) = finders.of_each(finder, [Member(number, 0)])
+    questions = [Question(study, (), finders=whom) for study in studies]
+    found = find_ventricles(finder.networks, questions)
+    each = [
+        view.cut_as_drawn(with_ventricle(study, own))
+        for study, own in zip(studies, found, strict=True)
+    ]
+    return Slices.concatenate(each)
+
+
 def _record(
-    given: Settings, data: DataSet, fitted: Fitted, trained: tuple[TrainedMember, ...]
+    given: Settings,
+    data: DataSet,
+    fitted: Fitted,
+    trained: tuple[TrainedMember, ...],
+    finder: Model | None,
 ) -> RunRecord:
     """Returns what a checkpoint says of the run that made it."""
     return RunRecord(
@@ -290,6 +339,7 @@ def _record(
         context=given.context,
         neighbours=given.neighbours,
         crop=given.crop,
+        finder="" if finder is None else finder.sha256,
         typical=ranges_of(
             [
                 traits_of(study, data.slices.take(data.slices.patient == study.patient))
@@ -300,12 +350,12 @@ def _record(
 
 
 def decide_when(
-    ask: Ask,
+    networks: Networks,
     data: DataSet,
     folds: Sequence[Fold],
     members: Sequence[Member],
     *,
-    view: View,
+    whom: Sequence[tuple[int, ...]],
     threshold: float,
     selection: str,
 ) -> list[tuple[Decision, tuple[Trial, ...]]]:
@@ -314,19 +364,22 @@ def decide_when(
     On the images' own grids, where scar is called.
 
     Args:
-      ask: From `ensemble.make_predictor`.
+      networks: Who is asked.
       data: The data set.
       folds: The splits.
-      members: The networks.
-      view: What the networks see.
+      members: Which networks they are.
+      whom: Of each, who finds the myocardium for it.
       threshold: Of all; 0: chosen.
       selection: Of the epoch; the oracle's choose on the test patients.
     """
     own = [folds[member.fold] for member in members]
     which = [f.test if selection == "oracle" else f.validation for f in own]
     decided = []
-    for answers in _looked(ask, data, which, view):
-        each = [(study, _answer(study, said, view).scar) for study, _, said in answers]
+    for answers in _looked(networks, data, which, whom):
+        each = [
+            (study, _answer(study, said, networks.view).scar)
+            for study, _, said in answers
+        ]
         decision = Decision(threshold) if threshold else _decision(each)
         trials = []
         for study, scar in each:
@@ -355,15 +408,18 @@ def _decision(answers: Sequence[tuple[Study, np.ndarray]]) -> Decision:
 
 
 def _looked(
-    ask: Ask, data: DataSet, which: Sequence[np.ndarray], view: View
+    networks: Networks,
+    data: DataSet,
+    which: Sequence[np.ndarray],
+    whom: Sequence[tuple[int, ...]],
 ) -> list[list[tuple[Study, np.ndarray, Said]]]:
     """Returns of each network what it says of its patients.
 
     Args:
-      ask: From `ensemble.make_predictor`.
+      networks: Who is asked.
       data: The data set.
       which: Of each network (n,) indices of slices, all of a patient's.
-      view: What the networks see.
+      whom: Of each network, who finds the myocardium for it.
 
     Returns:
       Of each network and patient the study, the indices of its slices, and the answer.
@@ -373,27 +429,21 @@ def _looked(
         patients = data.slices.patient[indices]
         of_each = [(s, indices[patients == s.patient]) for s in data.studies]
         own.append([(study, its) for study, its in of_each if its.size])
+    anew = networks.view.around == "learned" or networks.finder is not None
     questions = [
-        Question(
-            study,
-            (member,),
-            None if view.around == "learned" else data.slices.take(its),
-        )
-        for member, studies in enumerate(own)
+        Question(study, (member,), None if anew else data.slices.take(its), find)
+        for member, (studies, find) in enumerate(zip(own, whom, strict=True))
         for study, its in studies
     ]
-    said = iter(look(ask, len(which), questions, view))
+    said = iter(look(networks, questions))
     return [[(*pair, next(said)) for pair in studies] for studies in own]
 
 
 def _answer(study: Study, said: Said, view: View) -> pipeline.Answer:
-    """Returns what a user would get who has drawn no more than the protocol needs."""
-    return pipeline.on_native_grid(
-        *(said.probability, said.slices, study),
-        protocol=view.protocol,
-        classes=view.classes,
-        inside=study.myocardium if view.protocol == 2 else None,
-    )
+    """Returns what a user would get who has drawn no more than the networks need."""
+    needed = view.protocol == 2 and said.found is None
+    inside = study.myocardium if needed else None
+    return pipeline.on_native_grid(said, study, view, inside=inside)
 
 
 def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
@@ -417,14 +467,15 @@ def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
                 " this version's split; evaluate with the version it names"
             )
     _log.info("asking %d networks about their test patients", len(tests))
-    answers = _answers(data, model, tests, split.seeds)
+    whom = finders.of_each(model.finder, [trained.member for trained in record.members])
+    answers = _answers(data, model, tests, split.seeds, whom)
     _log.info("judging what they call scar")
     found = judge(
         Truth(data.slices, data.studies, data.readers),
         answers,
         About(
-            name=f"Protocol {record.protocol}{', context' * record.context}",
-            protocol=record.protocol,
+            name=record.name,
+            protocol=record.judged_as,
             source=source,
             selection=record.selection,
             decided_on=_decided_on(record),
@@ -479,10 +530,15 @@ def evaluate_new(
             f"no scar was drawn of {', '.join(without)}; expected patients with contours"
             " alone, as all that are given are judged"
         )
+    fingerprints = [run.fingerprints]
+    everyone_finds: tuple[int, ...] = ()
+    if model.finder is not None:
+        fingerprints.append(model.finder.run.fingerprints)
+        everyone_finds = tuple(range(len(model.finder.members)))
     if known := [
         study.patient
         for study in data.studies
-        if likeness.find_copy(study.image, run.fingerprints)
+        if any(likeness.find_copy(study.image, known) for known in fingerprints)
     ]:
         raise InputError(
             f"{', '.join(known)}: of the run that trained the networks, which would be"
@@ -508,10 +564,10 @@ def evaluate_new(
     _log.info("asking %d networks about new patients", len(model.members))
     found = judge(
         Truth(data.slices, data.studies, data.readers),
-        _answers(data, together, [everyone], (0,)),
+        _answers(data, together, [everyone], (0,), [everyone_finds]),
         About(
-            name=f"Protocol {run.protocol}{', context' * run.context}, new patients",
-            protocol=run.protocol,
+            name=f"{run.name}, new patients",
+            protocol=run.judged_as,
             source=name,
             selection=run.selection,
             decided_on="none" if threshold is not None else _decided_on(run),
@@ -529,9 +585,16 @@ def _decided_on(record: RunRecord) -> str:
     return "test" if record.selection == "oracle" else "validation"
 
 
-def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answers:
+def _answers(
+    data: DataSet,
+    model: Model,
+    tests: Sequence[np.ndarray],
+    seeds: Sequence[int],
+    whom: Sequence[tuple[int, ...]],
+) -> Answers:
     """Returns what each network says, and calls scar, of its own test patients."""
-    slices, view = data.slices, pipeline.view_of(model.run)
+    slices, networks = data.slices, model.networks
+    view = networks.view
     shape = (len(seeds), *slices.scar.shape)
     probability, called = np.zeros(shape, np.float32), np.zeros(shape, bool)
     fold = np.zeros(len(slices.slice), int)
@@ -546,30 +609,34 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
     found = FoundVentricles(empty(bool), empty(bool), empty(bool))
     contained = np.zeros(shape[:2], bool)
     between_ml = {s.patient: np.full((len(seeds), 2), np.nan) for s in data.studies}
-    looked = _looked(model.ask, data, tests, view)
-    for trained, test, answers in zip(model.members, tests, looked, strict=True):
+    looked = in_drawn = _looked(networks, data, tests, whom)
+    if networks.finder is not None:  # what if nobody needed to find it?
+        alone = dataclasses.replace(networks, finder=None)
+        in_drawn = _looked(alone, data, tests, [()] * len(tests))
+    for trained, test, answers, others in zip(
+        model.members, tests, looked, in_drawn, strict=True
+    ):
         seed, decision = seeds.index(trained.member.seed), trained.decision
         fold[test] = trained.member.fold
-        for study, its, said in answers:
+        for (study, its, said), (_, _, said_in_drawn) in zip(
+            answers, others, strict=True
+        ):
             name = study.patient
             answer = _answer(study, said, view)
             scar = pipeline.call_scar(answer.scar, study, decision)
             native[name][seed], native_called[name][seed] = answer.scar, scar
-            contained[seed, its] = said.slices.contained
+            contained[seed, its] = _contained(study, said.slices)
             said_ml = study.geometry.volume_ml(scar)
             if ends := interval_ml(said_ml, model.run.trials, but=name):
                 between_ml[name][seed] = ends
             if answer.ventricle:
                 found.cavity[name][seed] = answer.ventricle.cavity
                 found.myocardium[name][seed] = answer.ventricle.myocardium
-                in_drawn = pipeline.on_native_grid(
-                    *(said.probability, said.slices, study),
-                    protocol=view.protocol,
-                    classes=view.classes,
-                    inside=study.myocardium,
+                inside = pipeline.on_native_grid(
+                    said_in_drawn, study, view, inside=study.myocardium
                 )
                 found.scar_in_drawn[name][seed] = pipeline.call_scar(
-                    in_drawn.scar, study, decision
+                    inside.scar, study, decision
                 )
             probability[seed, its] = _on_crops(answer, said, slices.take(its), view)
         called[seed, test] = decide.call_scar(
@@ -582,10 +649,19 @@ def _answers(data: DataSet, model: Model, tests, seeds: Sequence[int]) -> Answer
         native=native_called,
         crop_probability=probability,
         native_probability=native,
-        found=found if view.protocol == 3 else None,
+        found=found if model.run.judged_as == 3 else None,
         contained=contained,
         between_ml=between_ml,
     )
+
+
+def _contained(study: Study, slices: Slices) -> list[bool]:
+    """Returns of each slice whether all of the drawn myocardium was looked at."""
+    drawn = study.myocardium
+    return [
+        drawn is None or crop.contains(cut.box_of(slices, z), drawn[z])
+        for z in range(len(slices.slice))
+    ]
 
 
 def _on_crops(
@@ -596,7 +672,7 @@ def _on_crops(
     Elsewhere than a mask allows nothing was looked at.
     """
     boxes = [cut.box_of(slices, z) for z in range(len(slices.slice))]
-    if view.around == "learned":  # others were looked at
+    if view.around == "learned" or said.found is not None:  # others were looked at
         return np.stack(
             [crop.crop_image(*pair) for pair in zip(answer.scar, boxes, strict=True)]
         )

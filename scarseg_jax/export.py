@@ -4,7 +4,8 @@ python -m scarseg_jax.export --workdir=runs/protocol3 --output=FOLDER --stablehl
 
 The weights are float16 safetensors; beside them are the run's record, a model card, what
 MONAI's bundles say of themselves (metadata.json), and the SHA-256 of each.
-`predict --checkpoint=FOLDER` takes it as it takes a run. With --stablehlo the networks are
+`predict --checkpoint=FOLDER` takes it as it takes a run; networks that found the
+myocardium for these are in it. With --stablehlo the networks are
 there as a program too, network.stablehlo, that JAX alone can run.
 """
 
@@ -65,7 +66,8 @@ def _export(argv: list[str]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         partial = Path(folder) / "bundle"
-        bundle.save(partial, variables, record, text, keys, program)
+        finder = workdir / bundle.FINDER if record.finder else None
+        bundle.save(partial, variables, record, text, keys, program, finder)
         shutil.move(partial, output)
     sys.stdout.write(
         f"{output}: {len(record.members)} networks, {_megabytes(output):.1f} MB, weights"
@@ -74,7 +76,9 @@ def _export(argv: list[str]) -> None:
 
 
 def _megabytes(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+    return (
+        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+    )
 
 
 if __name__ == "__main__":

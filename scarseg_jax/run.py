@@ -171,6 +171,8 @@ class RunRecord:
       neighbours: How many slices on each side they see beside.
       crop: Around what slices are cut out, of `crop.METHODS`.
       typical: Lowest and highest of what `unlike.traits_of` measures of the patients.
+      finder: SHA-256 of the networks that found the myocardium; empty: it was drawn, or
+        not needed.
     """
 
     protocol: int
@@ -193,6 +195,18 @@ class RunRecord:
     neighbours: int = 0
     crop: str = "hough"
     typical: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    finder: str = ""
+
+    @property
+    def judged_as(self) -> int:
+        """The protocol whose task it does: 3, too, where others find the myocardium."""
+        return 3 if self.finder else self.protocol
+
+    @property
+    def name(self) -> str:
+        """What it is called beside other runs."""
+        more = ", cascade" * bool(self.finder) or ", context" * self.context
+        return f"Protocol {self.judged_as}{more}"
 
     @property
     def trials(self) -> tuple[Trial, ...]:

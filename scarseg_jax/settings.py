@@ -86,6 +86,7 @@ class Settings:
     context: bool
     neighbours: int
     crop: str
+    finder: str
     data: Data
     folds: Folds
     model: Network
@@ -113,6 +114,11 @@ class Settings:
             raise InputError(
                 "crop is 'learned', but protocol is 2, which is given the myocardium: set"
                 " crop to hough or myocardium"
+            )
+        if self.finder and self.protocol != 2:
+            raise InputError(
+                f"finder is {self.finder!r}, but protocol is {self.protocol}; Protocol 2"
+                " alone needs its myocardium found: set protocol to 2, or finder to ''"
             )
         if self.crop == "learned" and self.train.selection != "last":
             raise InputError(
@@ -159,8 +165,9 @@ def from_config(config: dict[str, Any]) -> Settings:
     Raises:
       InputError: If one is missing, not known, of another type or makes no sense.
     """
+    config = {**config, **_absolute(config, "finder")}
     if isinstance(data := config.get("data"), dict):
-        config = {**config, "data": {**data, **_absolute(data), **_named(data)}}
+        config = {**config, "data": {**data, **_absolute(data, "path"), **_named(data)}}
     text = json.dumps(config, ensure_ascii=False)
     try:
         text.encode()
@@ -175,12 +182,12 @@ def from_config(config: dict[str, Any]) -> Settings:
     )
 
 
-def _absolute(data: dict[str, Any]) -> dict[str, Any]:
-    """Returns the path as it is called from everywhere: one run, whoever calls it."""
-    path = data.get("path")
+def _absolute(section: dict[str, Any], name: str) -> dict[str, Any]:
+    """Returns a path as it is called from everywhere: one run, whoever calls it."""
+    path = section.get(name)
     if not path or not isinstance(path, str):
         return {}
-    return {"path": os.path.realpath(os.path.expanduser(path))}  # noqa: PTH111
+    return {name: os.path.realpath(os.path.expanduser(path))}  # noqa: PTH111
 
 
 def _named(data: dict[str, Any]) -> dict[str, Any]:

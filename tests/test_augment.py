@@ -4,7 +4,12 @@ import numpy as np
 from scipy import ndimage
 
 from scarseg_jax.learn import augment
-from scarseg_jax.learn.augment import apply_symmetry, deform, undo_symmetry
+from scarseg_jax.learn.augment import (
+    apply_symmetry,
+    deform,
+    repaint,
+    undo_symmetry,
+)
 from scarseg_jax.prepare.folds import SYMMETRIES
 
 
@@ -67,3 +72,45 @@ def test_a_deformation_is_moderate_and_another_for_each_key():
     scale = np.linalg.norm(along, axis=-1) / 16
     assert scale.min() > 0.5 / augment.LARGEST_SCALE
     assert scale.max() < 1.5 * augment.LARGEST_SCALE
+
+
+def z_scored(rng, channels=2):
+    smooth = ndimage.gaussian_filter(rng.normal(size=(64, 64, channels)), (3, 3, 0))
+    spread = smooth.std(axis=(0, 1))
+    return jnp.asarray((smooth - smooth.mean(axis=(0, 1))) / spread, jnp.float32)
+
+
+def test_a_repainted_image_is_z_scored_and_another_for_each_key(rng):
+    keys = jax.random.split(jax.random.key(0), 100)
+    painted = np.asarray(jax.vmap(repaint, (0, None))(keys, z_scored(rng)))
+    np.testing.assert_allclose(painted.mean(axis=(1, 2)), 0, atol=0.03)
+    np.testing.assert_allclose(painted.std(axis=(1, 2)), 1, atol=0.03)
+    assert len(np.unique(painted[:, 5, 5, 0])) == len(keys)
+    constant = repaint(keys[0], jnp.zeros((64, 64, 1)))
+    assert np.isfinite(constant).all()
+
+
+def test_contrast_keeps_the_order_of_brightness_and_is_that_of_all_channels(
+    rng, monkeypatch
+):
+    monkeypatch.setattr(augment, "SHADING", 0.0)
+    monkeypatch.setattr(augment, "LARGEST_NOISE", 0.0)
+    monkeypatch.setattr(augment, "_softened", lambda image: image)
+    image = z_scored(rng, 1)
+    twice = jnp.concatenate([image, image], axis=-1)
+    skewed = []
+    for seed in range(20):
+        painted = np.asarray(repaint(jax.random.key(seed), twice))
+        np.testing.assert_array_equal(painted[..., 0], painted[..., 1])
+        order = np.argsort(image[..., 0], axis=None)
+        assert (np.diff(painted[..., 0].ravel()[order]) >= -1e-5).all()
+        skewed.append((painted[..., 0] ** 3).mean() - (image[..., 0] ** 3).mean())
+    assert min(skewed) < -0.1  # darker and
+    assert max(skewed) > 0.1  # brighter middles
+
+
+def test_softening_is_scipys_mean_of_nine(rng):
+    image = rng.normal(size=(16, 16, 2))
+    theirs = ndimage.uniform_filter(image, (3, 3, 1), mode="nearest")
+    ours = augment._softened(jnp.asarray(image, jnp.float32))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)

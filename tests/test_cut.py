@@ -7,6 +7,7 @@ from builders import SPACING_MM, draw_study
 from scarseg_jax.prepare import crop
 from scarseg_jax.prepare.cut import box_of, cut
 from scarseg_jax.readers import emidec
+from scarseg_jax.segment.look import Said, View
 from scarseg_jax.segment.pipeline import on_native_grid
 from scarseg_jax.study import Tissue
 
@@ -162,13 +163,9 @@ def crops_of(blob, slices):
 
 def scar_on_grid(crops, slices, study, *, protocol=2, inside=None):
     """Returns where probabilities of scar alone come to lie."""
+    view = View(protocol, False, 0, "hough", "scar")
     return on_native_grid(
-        crops[..., None],
-        slices,
-        study,
-        protocol=protocol,
-        classes="scar",
-        inside=inside,
+        Said(slices, crops[..., None]), study, view, inside=inside
     ).scar
 
 
@@ -228,7 +225,8 @@ def test_protocol_3_calls_scar_inside_the_wall_that_it_finds(study):
     )
     everywhere = np.full_like(said[..., 2:], 0.01)  # faintly, of scar
     said[..., 2:] = np.maximum(said[..., 2:], everywhere)
-    found = on_native_grid(said, slices, study, protocol=3, classes="heart_scar")
+    view = View(3, False, 0, "hough", "heart_scar")
+    found = on_native_grid(Said(slices, said), study, view)
     assert found.ventricle is not None
     for name in ("myocardium", "cavity"):
         mine, true = getattr(found.ventricle, name), getattr(study, name)
@@ -236,8 +234,6 @@ def test_protocol_3_calls_scar_inside_the_wall_that_it_finds(study):
     assert not found.scar[~found.ventricle.myocardium].any()
     assert found.scar[found.ventricle.myocardium].all()
     # With a myocardium put in, that one counts.
-    given = on_native_grid(
-        said, slices, study, protocol=3, classes="heart_scar", inside=study.myocardium
-    )
+    given = on_native_grid(Said(slices, said), study, view, inside=study.myocardium)
     assert given.ventricle is None
     np.testing.assert_array_equal(given.scar > 0, study.myocardium)

@@ -34,7 +34,7 @@ from scarseg_jax.run import Decision, Divergence, Member, RunRecord, TrainedMemb
 from scarseg_jax.segment import classical
 from scarseg_jax.segment.look import View
 from scarseg_jax.segment.model import Model, load_model
-from scarseg_jax.segment.pipeline import find_scar, view_of
+from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.study import Geometry, Study, Tissue
 from scarseg_jax.writers.segmentation import write_segmentation
 
@@ -164,11 +164,11 @@ def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
 
     def decisions(studies):
         decided = experiment.decide_when(
-            model.ask,
+            model.networks,
             dataclasses.replace(data, studies=studies),
             folds,
             members,
-            view=view_of(model.run),
+            whom=[()] * len(members),
             threshold=0.0,
             selection="last",
         )

@@ -7,7 +7,7 @@ import pytest
 from builders import draw_study
 
 from scarseg_jax.prepare import crop
-from scarseg_jax.segment.look import Question, View, look
+from scarseg_jax.segment.look import Networks, Question, View, look
 
 PLAIN = View(protocol=1, context=False, neighbours=0, around="hough", classes="scar")
 LEARNED = dataclasses.replace(PLAIN, around="learned", classes="heart_scar")
@@ -38,7 +38,7 @@ def test_everyone_is_asked_what_concerns_them_and_several_answer_with_their_mean
             Question(studies[1], (2,)),
             Question(studies[1], (0,)),
         ]
-        said = look(ask, 3, questions, PLAIN)
+        said = look(Networks(ask, 3, PLAIN), questions)
         for answer, who, slices in zip(
             said, (1, 2, 0), [cut_out[i] for i in (0, 1, 1)], strict=True
         ):
@@ -48,6 +48,10 @@ def test_everyone_is_asked_what_concerns_them_and_several_answer_with_their_mean
                 answer.probability[:, 5, 5, 0], expected, atol=1e-5
             )
     assert all((wanted[1] == -1).all() for wanted in calls)  # nobody asked network 1
+
+
+def silent(images, wanted):
+    return np.zeros((*wanted.shape, 64, 64, 1), np.float32)
 
 
 def brightest(images, wanted):
@@ -73,7 +77,7 @@ def bright_at(centre_px, radius_px):
 
 def test_a_heart_off_the_middle_is_found_from_afar_and_cut_out_closely():
     study = bright_at((26, 55), 20)
-    (said,) = look(brightest, 1, [Question(study, (0,))], LEARNED)
+    (said,) = look(Networks(brightest, 1, LEARNED), [Question(study, (0,))])
     np.testing.assert_allclose(said.slices.centre_px, [[26, 55]] * 3, atol=1.5)
     width_mm = 40 * np.array(study.spacing_mm[1:]).max()
     side_mm = np.clip(crop.AROUND * width_mm, crop.MIN_AROUND_MM, crop.MAX_SIDE_MM)
@@ -89,7 +93,7 @@ def test_without_a_heart_from_afar_slices_are_cut_out_around_circles(seen_px, ca
         said[..., 31 : 31 + seen_px, 31 : 31 + seen_px, 0] = 1
         return said
 
-    (said,) = look(ask, 1, [Question(study, (0,))], LEARNED)
+    (said,) = look(Networks(ask, 1, LEARNED), [Question(study, (0,))])
     circles = LEARNED.cut(study)
     np.testing.assert_array_equal(said.slices.centre_px, circles.centre_px)
     assert "no left ventricle seen from afar" in caplog.text
@@ -102,7 +106,7 @@ def test_what_was_drawn_is_not_looked_at_where_it_shall_be_found(studies):
     ]
     for one, other in zip(studies, bare, strict=True):
         seen = [
-            look(brightest, 1, [Question(study, (0,))], LEARNED)[0]
+            look(Networks(brightest, 1, LEARNED), [Question(study, (0,))])[0]
             for study in (one, other)
         ]
         np.testing.assert_array_equal(seen[0].slices.image, seen[1].slices.image)
@@ -112,10 +116,7 @@ def test_slices_are_cut_out_around_a_myocardium_that_is_given(studies):
     view = View(
         protocol=2, context=True, neighbours=1, around="myocardium", classes="scar"
     )
-    (said,) = look(
-        lambda images, wanted: np.zeros((*wanted.shape, 64, 64, 1), np.float32),
-        *(1, [Question(studies[1], (0,))], view),
-    )
+    (said,) = look(Networks(silent, 1, view), [Question(studies[1], (0,))])
     boxes = crop.boxes_around(studies[1].myocardium, studies[1].spacing_mm)
     assert said.slices.side_mm.tolist() == [box.side_mm for box in boxes or ()]
     assert said.slices.image.shape == (3, 64, 64, 9)

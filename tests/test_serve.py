@@ -108,7 +108,8 @@ def test_what_is_downloaded_is_what_predict_writes(client, patient, tmp_path):
     image, myocardium, _ = patient
     now = client.opened(image, myocardium)
     archive = accepted_zip(client, now)
-    assert archive.namelist() == ["SCAR.html", "SCAR.json", "SCAR.nii.gz"]
+    files = [f"SCAR.{end}" for end in ("csv", "html", "json", "nii.gz")]
+    assert archive.namelist() == files
     study = read_patient(image, myocardium=myocardium)
     found = find_scar(model_of(), study)
     assert found.scar.any()

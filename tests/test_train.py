@@ -270,10 +270,11 @@ def test_the_average_is_the_moving_mean_of_the_weights(averaging, rng):
         assert np.array_equal(ours, last) == (averaging == 0)
 
 
-@pytest.mark.parametrize("deformed", [False, True])
-def test_images_are_deformed_only_when_asked_another_way_at_each_step(deformed, rng):
+@pytest.mark.parametrize("vary", [None, train.deform_batch, train.repaint_batch])
+def test_images_vary_only_when_asked_another_way_at_each_step(vary, rng):
     image = jnp.asarray(rng.random((1, 16, 16, 1)), jnp.float32)
     data = train.Data(image, jnp.zeros((1, 16, 16), jnp.int32))
+    variations = [vary] if vary else []
 
     def seen_with(seed) -> Any:
         """Returns the images of both steps of an epoch."""
@@ -284,14 +285,14 @@ def test_images_are_deformed_only_when_asked_another_way_at_each_step(deformed, 
             seen = state.best_weights.at[state.step].set(batch.image[0])
             return state._replace(step=state.step + 1, best_weights=seen), rate
 
-        run = train.make_train_epoch(step, lambda epoch: epoch, deformed=deformed)
+        run = train.make_train_epoch(step, lambda epoch: epoch, variations=variations)
         table = jnp.zeros((2, 1), jnp.int32)
         return run(state, table, jnp.float32(0), data)[0].best_weights
 
     first, second = np.asarray(seen_with(0))
     np.testing.assert_array_equal(np.asarray(seen_with(0))[1], second)
     other = np.asarray(seen_with(1))[0]
-    if deformed:
+    if vary:
         assert np.abs(first - second).mean() > 0.05
         assert np.abs(first - other).mean() > 0.05
         assert np.abs(first - image[0]).mean() > 0.05
@@ -312,6 +313,16 @@ def test_half_of_the_images_lose_their_neighbours_when_deformed():
     beside = (np.abs(seen - np.arange(3)) < 1e-6).all(axis=1)
     assert (alone ^ beside).all()
     assert 16 < alone.sum() < 48
+
+
+def test_channels_with_a_mask_s_edge_are_not_repainted(rng):
+    image = jnp.asarray(rng.normal(size=(4, 16, 16, 3)), jnp.float32)
+    edge = jnp.array([True, False, True])
+    batch = train.Data(image, jnp.zeros((4, 16, 16), jnp.int32), cut_out=edge)
+    state = new_state()._replace(key=jax.random.key_data(jax.random.key(0)))
+    seen = train.repaint_batch(batch, state).image
+    np.testing.assert_array_equal(seen[..., ::2], image[..., ::2])
+    assert (np.abs(seen[..., 1] - image[..., 1]).mean(axis=(1, 2)) > 0.01).all()
 
 
 def new_state():

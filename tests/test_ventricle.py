@@ -7,7 +7,7 @@ import pytest
 from builders import draw_study
 
 from scarseg_jax.judge.ventricle import FoundVentricles, judge_ventricles
-from scarseg_jax.segment.ventricle import find_ventricle
+from scarseg_jax.segment.ventricle import MARGIN_MM, find_ventricle, with_scar
 
 
 def ring(shape=(3, 40, 40), centre=(20, 20), inner=6, outer=10):
@@ -29,6 +29,26 @@ def test_where_nothing_is_likely_nothing_is_found():
     found = find_ventricle(np.full((2, 5, 5), 0.2), np.full((2, 5, 5), 0.2))
     assert not found.myocardium.any()
     assert not found.cavity.any()
+
+
+@pytest.mark.parametrize("pixel_mm", [(1.0, 1.0), (2.0, 0.5)])
+def test_scar_beside_the_wall_is_wall_and_scar_elsewhere_is_not(pixel_mm):
+    cavity, wall = ring()
+    found = find_ventricle(0.9 * cavity, 0.9 * wall)
+    scar = np.full(wall.shape, 0.4)  # not likelier than not: nothing changes
+    same = with_scar(found, scar, pixel_mm)
+    np.testing.assert_array_equal(same.myocardium, wall)
+    scar[1] = 0.9
+    more = with_scar(found, scar, pixel_mm)
+    np.testing.assert_array_equal(more.myocardium[::2], wall[::2])
+    rows, columns = np.nonzero(wall[1])
+    y, x = np.indices(wall[1].shape)[..., None]
+    away_mm = np.hypot((y - rows) * pixel_mm[0], (x - columns) * pixel_mm[1]).min(-1)
+    np.testing.assert_array_equal(more.myocardium[1], away_mm <= MARGIN_MM)
+    np.testing.assert_array_equal(more.cavity[1], cavity[1] & (away_mm > MARGIN_MM))
+    assert not with_scar(
+        find_ventricle(0 * cavity, 0 * wall), scar, pixel_mm
+    ).cavity.any()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Images and labels made other ones, on the device.
 
-The eight symmetries of the square (paper, section 3), and beyond the paper smooth
-deformations: turned, scaled, shifted and bent.
+The eight symmetries of the square (paper, section 3); and beyond the paper smooth
+deformations, turned, scaled, shifted and bent, and the looks of other scanners: other
+contrast, shading, sharpness and noise.
 """
 
 import jax
@@ -12,6 +13,12 @@ LARGEST_SCALE = 1.25  # and its inverse
 LARGEST_SHIFT_PX = 4.0  # of 64
 BEND_PX = 1.5  # standard deviation of a bend's knots, `_KNOTS` along each side
 _KNOTS = 5
+_TINY = 1e-6  # of a constant image
+LARGEST_GAMMA = (
+    1.7  # and its inverse: of the brightness, from the darkest to the brightest
+)
+SHADING = 0.15  # standard deviation of the shading's knots, a logarithm
+LARGEST_NOISE = 0.3  # standard deviation, of the image's own
 
 
 def apply_symmetry(image: jax.Array, symmetry: jax.Array) -> jax.Array:
@@ -59,6 +66,45 @@ def deform(
     if cut_out is not None:
         linear = jnp.where(cut_out[None, None], image[nearest[0], nearest[1]], linear)
     return linear, labels[nearest[0], nearest[1]]
+
+
+def repaint(key: jax.Array, image: jax.Array) -> jax.Array:
+    """Returns an image as another scanner or inversion time might have shown it.
+
+    All channels are of one patient: contrast, shading and sharpness are the same in them.
+
+    Args:
+      key: Draws how.
+      image: (H, H, C) float32, each channel z-scored, as what is returned.
+    """
+    gamma, shade, soft, noise, grain = jax.random.split(key, 5)
+    low, high = (of(image, axis=(0, 1), keepdims=True) for of in (jnp.min, jnp.max))
+    by = jnp.exp(jax.random.uniform(gamma, minval=-1) * np.log(LARGEST_GAMMA))
+    bright = ((image - low) / jnp.maximum(high - low, _TINY)) ** by
+    knots = jax.random.normal(shade, (_KNOTS, _KNOTS)) * SHADING
+    weights = _knot_weights(image.shape[0])
+    bright *= jnp.exp(weights @ knots @ weights.T)[..., None]
+    share = jnp.maximum(0, jax.random.uniform(soft, minval=-1))  # half stay sharp
+    bright += share * (_softened(bright) - bright)
+    mean, spread = (
+        of(bright, axis=(0, 1), keepdims=True) for of in (jnp.mean, jnp.std)
+    )
+    painted = (bright - mean) / (spread + _TINY)
+    deviation = LARGEST_NOISE * jnp.square(jax.random.uniform(noise))
+    painted += deviation * jax.random.normal(grain, image.shape)
+    return painted / jnp.sqrt(1 + jnp.square(deviation))
+
+
+def _softened(image: jax.Array) -> jax.Array:
+    """Returns the (H, H, C) mean over each pixel's 3 x 3."""
+    for axis in (0, 1):
+        wide = jnp.pad(
+            image, [(1, 1) if a == axis else (0, 0) for a in range(3)], "edge"
+        )
+        size = image.shape[axis]
+        each = [jax.lax.slice_in_dim(wide, i, i + size, axis=axis) for i in range(3)]
+        image = (each[0] + each[1] + each[2]) / 3
+    return image
 
 
 def _where_from(key: jax.Array, size: int) -> jax.Array:

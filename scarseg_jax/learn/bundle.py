@@ -7,6 +7,7 @@ is read is ever executed.
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ LICENCES = {
     "phantom": "Apache-2.0; trained on simulated patients",
 }
 WEIGHTS, RUN, CARD = "weights.safetensors", "run.json", "README.md"
+FINDER = "finder"  # a bundle in a bundle, and beside a run's checkpoint
 METADATA, STABLEHLO = "metadata.json", "network.stablehlo"
 _KEPT = np.float16  # half as large, for up to 0.01 of a few pixels' probabilities
 
@@ -47,6 +49,7 @@ def save(
     card: str,
     metadata: Mapping[str, Any],
     stablehlo: bytes | None = None,
+    finder: Path | None = None,
 ) -> None:
     """Writes a bundle; the same networks give the same bytes.
 
@@ -59,9 +62,11 @@ def save(
       card: What a reader should know, Markdown.
       metadata: What a program should know, as JSON can hold it.
       stablehlo: From `portable.to_stablehlo`, of what `kept` returns.
+      finder: The bundle of the networks that find the myocardium for these.
     """
     flat = traverse_util.flatten_dict(variables, sep="/")
-    settings = {**record.settings, "data": {**record.settings["data"], "path": ""}}
+    settings = {**record.settings, "finder": ""}
+    settings["data"] = {**settings["data"], "path": ""}
     directory.mkdir(parents=True)
     small = {name: np.asarray(leaf, _KEPT) for name, leaf in sorted(flat.items())}
     files.write_bytes(directory / WEIGHTS, safetensors.numpy.save(small))
@@ -71,6 +76,8 @@ def save(
     files.write_text(directory / METADATA, json.dumps(metadata, indent=1) + "\n")
     if stablehlo is not None:
         files.write_bytes(directory / STABLEHLO, stablehlo)
+    if finder is not None:
+        shutil.copytree(finder, directory / FINDER)
     files.write_sums(directory)
 
 

@@ -18,6 +18,11 @@ from scarseg_jax.learn.recipe import Recipe
 from scarseg_jax.prepare.folds import epoch_table, padded
 from scarseg_jax.run import Member
 
+_VARIATIONS = {  # by names of `recipe.AUGMENTATIONS`
+    "symmetries": (),
+    "deformed": (train.deform_batch,),
+    "repainted": (train.deform_batch, train.repaint_batch),
+}
 _log = logging.getLogger(__name__)
 
 
@@ -98,7 +103,7 @@ def make_epoch(
         "training",
         ensemble.map_members(
             train.make_train_epoch(
-                step, schedule, deformed=recipe.augmentation == "deformed"
+                step, schedule, variations=_VARIATIONS[recipe.augmentation]
             ),
             mesh,
             shared=(False, False, True, True),

@@ -5,7 +5,7 @@ there are; `ensemble` maps these functions over them.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,14 +17,14 @@ from flax import traverse_util
 from jax.flatten_util import ravel_pytree
 
 from scarseg_jax.learn import layers
-from scarseg_jax.learn.augment import apply_symmetry, deform, undo_symmetry
+from scarseg_jax.learn.augment import apply_symmetry, deform, repaint, undo_symmetry
 from scarseg_jax.learn.modules import kernel_bound
 from scarseg_jax.prepare.folds import SYMMETRIES
 from scarseg_jax.run import THRESHOLDS
 
 _FEW_PX = 10.0  # a class that is hardly in the batch shall not count as much
 # Folded into a member's key: no step counts so far.
-_DEFORM, _LEAVE_ALONE = 2**31 - 1, 2**31 - 2
+_DEFORM, _LEAVE_ALONE, _REPAINT = 2**31 - 1, 2**31 - 2, 2**31 - 3
 
 
 class Weights(NamedTuple):
@@ -290,19 +290,31 @@ def deform_batch(batch: Data, state: State) -> Data:
     Half of them lose their neighbours: the slice itself stands in their place, as at the
     stack's end. A stack can have wider gaps than those of training.
     """
-    bend_key, alone_key = (
-        jax.random.fold_in(
-            jax.random.fold_in(jax.random.wrap_key_data(state.key), purpose), state.step
-        )
-        for purpose in (_DEFORM, _LEAVE_ALONE)
-    )
-    keys = jax.random.split(bend_key, len(batch.image))
+    keys = jax.random.split(_key_of_step(state, _DEFORM), len(batch.image))
     deformed = jax.vmap(deform, in_axes=(0, 0, 0, None))
     image, labels = deformed(keys, batch.image, batch.labels, batch.cut_out)
     if batch.own is not None:
-        alone = jax.random.bernoulli(alone_key, shape=(len(image), 1, 1, 1))
+        key = _key_of_step(state, _LEAVE_ALONE)
+        alone = jax.random.bernoulli(key, shape=(len(image), 1, 1, 1))
         image = jnp.where(alone, image[..., batch.own], image)
     return batch._replace(image=image, labels=labels)
+
+
+def repaint_batch(batch: Data, state: State) -> Data:
+    """Returns the batch with each image repainted, another way at each step.
+
+    Channels with a mask's sharp edge stay as they are.
+    """
+    keys = jax.random.split(_key_of_step(state, _REPAINT), len(batch.image))
+    image = jax.vmap(repaint)(keys, batch.image)
+    if batch.cut_out is not None:
+        image = jnp.where(batch.cut_out[None, None, None], batch.image, image)
+    return batch._replace(image=image)
+
+
+def _key_of_step(state: State, purpose: int) -> jax.Array:
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), purpose)
+    return jax.random.fold_in(key, state.step)
 
 
 def predict(
@@ -377,7 +389,12 @@ def pooled_dice(probability: jax.Array, scar: jax.Array, valid: jax.Array) -> ja
     return jax.lax.map(at, jnp.asarray(THRESHOLDS, probability.dtype))
 
 
-def make_train_epoch(train_step, schedule: optax.Schedule, *, deformed: bool = False):
+def make_train_epoch(
+    train_step,
+    schedule: optax.Schedule,
+    *,
+    variations: Sequence[Callable[[Data, State], Data]] = (),
+):
     """Returns (state, table, epoch, data) -> (state, metrics), one pass of training.
 
     The (steps, B) table holds the batches' codes; rows of -1 are skipped. `epoch`
@@ -387,14 +404,15 @@ def make_train_epoch(train_step, schedule: optax.Schedule, *, deformed: bool = F
     Args:
       train_step: From `make_train_step`.
       schedule: From `make_schedule`.
-      deformed: Whether images are deformed before each step.
+      variations: Of a batch before each step, one after the other, such as
+        `deform_batch`.
     """
 
     def step(state, codes, rate, data):
         batch = take_batch(data, codes)
-        return train_step(
-            state, deform_batch(batch, state) if deformed else batch, rate
-        )
+        for vary in variations:
+            batch = vary(batch, state)
+        return train_step(state, batch, rate)
 
     def train_epoch(state: State, table, epoch, data: Data):
         steps = jnp.maximum(jnp.sum(table[:, 0] >= 0), 1)

@@ -1,12 +1,13 @@
-"""How networks look at studies: at the crop, or first from afar to find the ventricle.
+"""How networks look at studies: at the crop, or first for the ventricle.
 
-Whoever asks networks comes through `look`: the choice of decisions, a run's judgement
-and `predict`. Any number of studies go in one call, each to one network or to several.
+That they find from afar themselves, or other networks find it for them. Whoever asks
+networks comes through `look`: the choice of decisions, a run's judgement and `predict`.
+Any number of studies go in one call, each to one network or to several.
 """
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from scarseg_jax.learn import targets
 from scarseg_jax.prepare import crop, plausible
 from scarseg_jax.prepare.cut import box_of, boxes_drawn, cut
 from scarseg_jax.prepare.folds import padded
+from scarseg_jax.run import RunRecord
 from scarseg_jax.segment.ventricle import Ventricle, find_ventricle
 from scarseg_jax.study import Slices, Study
 
@@ -61,19 +63,48 @@ class View:
         return self.cut(study, crop.boxes_from_afar(shape, study.spacing_mm))
 
 
+def view_of(run: RunRecord) -> View:
+    """Returns what a run's networks were trained to see."""
+    return View(run.protocol, run.context, run.neighbours, run.crop, run.classes)
+
+
+Ask = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of `ensemble.make_predictor`
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Networks:
+    """Those of one run, who see alike.
+
+    Attributes:
+      ask: From `ensemble.make_predictor`.
+      count: How many they are.
+      view: What they were trained to see.
+      finder: Others, who find the myocardium for them; None: it is given to them, or
+        they need none.
+    """
+
+    ask: Ask
+    count: int
+    view: View
+    finder: "Networks | None" = None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Question:
     """A study, and who is asked about it.
 
     Attributes:
-      study: Where slices are learned to be cut out, nothing drawn in it is looked at.
+      study: Where the ventricle is to be found, nothing drawn in it is looked at.
       whom: Numbers of the networks, who answer together.
-      slices: The study's, cut out before; None: they are cut out now.
+      slices: The study's, cut out before; None: they are cut out now, and where there is
+        somebody to find the ventricle, around what is found.
+      finders: As whom, of those who find it.
     """
 
     study: Study
     whom: tuple[int, ...]
     slices: Slices | None = None
+    finders: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,50 +115,74 @@ class Said:
       slices: What was looked at.
       probability: (Z, 64, 64, K - 1) of each class but the background, the mean over
         those who were asked.
+      found: In which ventricle they looked, where others found one for them.
     """
 
     slices: Slices
     probability: np.ndarray
+    found: Ventricle | None = None
 
 
-Ask = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of `ensemble.make_predictor`
+def look(networks: Networks, questions: Sequence[Question]) -> list[Said]:
+    """Returns what networks say of each question's study."""
+    new = [question for question in questions if question.slices is None]
+    each = iter(_cut_out(networks, new))
+    seen = [next(each) if q.slices is None else (q.slices, None) for q in questions]
+    said = _asked(networks, [slices for slices, _ in seen], questions)
+    return [
+        Said(slices, probability, found)
+        for (slices, found), probability in zip(seen, said, strict=True)
+    ]
 
 
-def look(
-    ask: Ask, members: int, questions: Sequence[Question], view: View
-) -> list[Said]:
-    """Returns what networks say of each question's study.
+def find_ventricles(finder: Networks, questions: Sequence[Question]) -> list[Ventricle]:
+    """Returns the ventricle that a question's finders see in its study.
 
     Args:
-      ask: From `ensemble.make_predictor`.
-      members: How many networks it has.
-      questions: What is asked.
-      view: What the networks were trained to see.
+      finder: Networks that tell ventricles.
+      questions: About studies; nothing drawn in them is looked at.
     """
-    new = [question for question in questions if question.slices is None]
+    asked = [Question(q.study, q.finders) for q in questions]
+    return [
+        ventricle_on_grid(said.probability, said.slices, q.study, finder.view.classes)
+        for q, said in zip(questions, look(finder, asked), strict=True)
+    ]
+
+
+def with_ventricle(study: Study, found: Ventricle) -> Study:
+    """Returns the study as if that ventricle had been drawn."""
+    return dataclasses.replace(study, myocardium=found.myocardium, cavity=found.cavity)
+
+
+def _cut_out(
+    networks: Networks, questions: Sequence[Question]
+) -> Iterable[tuple[Slices, Ventricle | None]]:
+    """Returns each study's slices, and the ventricle that others found for it."""
+    view = networks.view
+    if networks.finder is not None:
+        found = find_ventricles(networks.finder, questions)
+        return [
+            (view.cut_as_drawn(with_ventricle(q.study, own)), own)
+            for q, own in zip(questions, found, strict=True)
+        ]
     if view.around == "learned":
-        cut_out = iter(_cut_around_found(ask, members, new, view))
-    else:
-        cut_out = (view.cut_as_drawn(question.study) for question in new)
-    slices = [next(cut_out) if q.slices is None else q.slices for q in questions]
-    said = _asked(ask, members, slices, questions)
-    return [Said(*pair) for pair in zip(slices, said, strict=True)]
+        return [(slices, None) for slices in _cut_around_seen(networks, questions)]
+    return ((view.cut_as_drawn(q.study), None) for q in questions)
 
 
-def _cut_around_found(
-    ask: Ask, members: int, questions: Sequence[Question], view: View
-) -> list[Slices]:
+def _cut_around_seen(networks: Networks, questions: Sequence[Question]) -> list[Slices]:
     """Returns each study's slices around the ventricle that is seen from afar."""
+    view = networks.view
     far = [view.cut_from_afar(question.study) for question in questions]
-    said = _asked(ask, members, far, questions)
+    said = _asked(networks, far, questions)
     each = zip(questions, far, said, strict=True)
     return [
-        view.cut(q.study, _around_found(q.study, slices, answer, view))
+        view.cut(q.study, _around_seen(q.study, slices, answer, view))
         for q, slices, answer in each
     ]
 
 
-def _around_found(
+def _around_seen(
     study: Study, far: Slices, said: np.ndarray, view: View
 ) -> tuple[crop.CropBox, ...] | None:
     """Returns boxes around the ventricle that was seen from afar; None: look for circles.
@@ -169,20 +224,22 @@ def ventricle_on_grid(
 
 
 def _asked(
-    ask: Ask, members: int, each: Sequence[Slices], questions: Sequence[Question]
+    networks: Networks, each: Sequence[Slices], questions: Sequence[Question]
 ) -> list[np.ndarray]:
     """Returns of each question's slices the mean of what those asked say of them."""
     if not questions:
         return []
     images = [slices.image for slices in each]
     ends = np.cumsum([len(stack) for stack in images])
-    wanted: list[list[int]] = [[] for _ in range(members)]
+    wanted: list[list[int]] = [[] for _ in range(networks.count)]
     places: list[list[tuple[int, int]]] = []  # of each stack: who, from which place on
     for stack, end, question in zip(images, ends, questions, strict=True):
         places.append([(member, len(wanted[member])) for member in question.whom])
         for member in question.whom:
             wanted[member].extend(range(end - len(stack), end))
-    said = ask(np.concatenate(images), padded([np.array(w, int) for w in wanted]))
+    said = networks.ask(
+        np.concatenate(images), padded([np.array(w, int) for w in wanted])
+    )
     return [
         np.mean([said[m, at : at + len(stack)] for m, at in where], axis=0)
         for stack, where in zip(images, places, strict=True)

@@ -14,6 +14,7 @@ from scarseg_jax.learn import bundle, checkpoint, ensemble, targets
 from scarseg_jax.learn.networks import network
 from scarseg_jax.prepare.cut import PREPARATION
 from scarseg_jax.run import RunRecord, TrainedMember
+from scarseg_jax.segment.look import Networks, view_of
 
 _log = logging.getLogger(__name__)
 # The networks in the box; the folder says whose and how good they are.
@@ -30,6 +31,8 @@ class Model:
       members: The networks, some or all of the run's.
       ask: From `ensemble.make_predictor`.
       sha256: Of the checkpoint; empty where the networks are from no file.
+      finder: Networks that find the myocardium for these; None: they need it given, or
+        need none.
     """
 
     path: Path
@@ -37,6 +40,13 @@ class Model:
     members: tuple[TrainedMember, ...]
     ask: Callable[[np.ndarray, np.ndarray], np.ndarray]
     sha256: str = ""
+    finder: "Model | None" = None
+
+    @property
+    def networks(self) -> Networks:
+        """Who is asked, and who is asked before."""
+        finder = self.finder and self.finder.networks
+        return Networks(self.ask, len(self.members), view_of(self.run), finder)
 
 
 def load_model(
@@ -46,6 +56,8 @@ def load_model(
     seeds: Sequence[int] = (),
 ) -> Model:
     """Returns the networks of a finished run; of those in the box it says the licence.
+
+    With them come those that find the myocardium for them, if the run had any.
 
     Args:
       path: Its working directory, the checkpoint in it, or a bundle made of it.
@@ -86,7 +98,25 @@ def load_model(
     if path == IN_THE_BOX:
         licence = bundle.LICENCES[run.source]
         _log.info("the networks in the box (%s/%s): %s", path, bundle.CARD, licence)
-    return Model(path, run, members, ask, files.sha256(path / files.SUMS))
+    finder = _finder(path, run, folds) if run.finder else None
+    return Model(path, run, members, ask, files.sha256(path / files.SUMS), finder)
+
+
+def _finder(path: Path, run: RunRecord, folds: Sequence[int]) -> Model:
+    """Returns who finds the myocardium for a run's networks, kept with them."""
+    home = (path if bundle.is_bundle(path) else path.parent) / bundle.FINDER
+    if not bundle.is_bundle(home):
+        raise InputError(
+            f"{home}: the networks that find the myocardium are missing; copy the run"
+            " or bundle anew, whole"
+        )
+    finder = load_model(home, folds=folds)
+    if finder.sha256 != run.finder:
+        raise InputError(
+            f"{home}: other networks than found the myocardium for those in {path};"
+            " copy the run or bundle anew, whole"
+        )
+    return finder
 
 
 def _predictor(run: RunRecord, variables: dict) -> Callable:

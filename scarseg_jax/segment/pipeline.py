@@ -15,13 +15,20 @@ from scarseg_jax.learn import targets
 from scarseg_jax.prepare import likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.prepare.unlike import traits_of, unlike
-from scarseg_jax.run import Decision, RunRecord, Segmentation, TrainedMember
+from scarseg_jax.run import Decision, Segmentation, TrainedMember
 from scarseg_jax.segment import decide
 from scarseg_jax.segment.interval import interval_ml
-from scarseg_jax.segment.look import Question, View, look, on_grid, ventricle_on_grid
+from scarseg_jax.segment.look import (
+    Question,
+    Said,
+    View,
+    look,
+    on_grid,
+    ventricle_on_grid,
+)
 from scarseg_jax.segment.model import Model
-from scarseg_jax.segment.ventricle import Ventricle
-from scarseg_jax.study import Slices, Study
+from scarseg_jax.segment.ventricle import Ventricle, with_scar
+from scarseg_jax.study import Study
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +39,7 @@ class Answer:
 
     Attributes:
       scar: (Z, Y, X) float32 probability.
-      ventricle: The one they found, where Protocol 3 looked for it.
+      ventricle: The one that was found, where one was looked for.
       no_reflow: As scar, of which it is a part; None where it is not told apart.
     """
 
@@ -51,8 +58,9 @@ def find_scar(
 
     Args:
       model: From `load_model`.
-      study: With its myocardium, if the run is Protocol 2. Where there is one, nothing
-        outside it is called scar in the others either, and Protocol 3 finds no other.
+      study: With its myocardium, if the run is Protocol 2 and nobody finds it for its
+        networks. Where there is one, nothing outside it is called scar in the others
+        either, and no other is looked for.
       threshold: Probability from which a pixel is scar, of any area; None takes the
         mean of what the networks were trained to take.
       force: Whether an implausible myocardium is taken, given or found.
@@ -63,26 +71,22 @@ def find_scar(
     """
     decision_of(model.members, threshold)  # refuses it before all computing
     protocol = model.run.protocol
-    if protocol == 2 and study.myocardium is None:
+    if protocol == 2 and study.myocardium is None and model.finder is None:
         raise InputError(
             "--myocardium is missing; this run is Protocol 2, which looks inside the"
-            " myocardium: give its mask, or use a run of Protocol 3, which finds it"
+            " myocardium: give its mask, or use a run that finds it"
         )
     plausible.check_image(study)
     check_masks(study, force=force)
     patient, asked = _asked(model, study)
     members = tuple(model.members[i] for i in asked)
-    view = view_of(model.run)
-    given = study.myocardium is not None  # then there is no need to find it
-    slices = view.cut_as_drawn(study) if given else None
-    question = Question(study, tuple(asked), slices)
-    (said,) = look(model.ask, len(model.members), [question], view)
-    answer = on_native_grid(
-        *(said.probability, said.slices, study),
-        protocol=protocol,
-        classes=model.run.classes,
-        inside=study.myocardium,
-    )
+    networks = model.networks
+    question = Question(study, tuple(asked), finders=_finders(model, patient))
+    if study.myocardium is not None:  # then there is no need to find it
+        slices = networks.view.cut_as_drawn(study)
+        question = dataclasses.replace(question, slices=slices)
+    (said,) = look(networks, [question])
+    answer = on_native_grid(said, study, networks.view, inside=study.myocardium)
     found = answer.ventricle
     if found:
         _check_found(study, found, force=force)
@@ -92,7 +96,9 @@ def find_scar(
         # Wherever they say any scar: what of it is called, a reader may yet change.
         no_reflow = (answer.scar > 0) & (answer.no_reflow > answer.scar / 2)
     between_ml = None
-    as_tried = model.run.protocol == 2 or study.myocardium is None
+    given = study.myocardium is not None
+    needed = protocol == 2 and model.finder is None
+    as_tried = given if needed else not given
     if threshold is None and as_tried:  # else nobody knows how far off it is
         said_ml = study.geometry.volume_ml(scar)
         between_ml = interval_ml(said_ml, model.run.trials, but=patient)
@@ -130,11 +136,6 @@ def decision_of(
     if not 0 < threshold < 1:
         raise InputError(f"--threshold={threshold}; expected between 0 and 1")
     return Decision(threshold)
-
-
-def view_of(run: RunRecord) -> View:
-    """Returns what a run's networks were trained to see."""
-    return View(run.protocol, run.context, run.neighbours, run.crop, run.classes)
 
 
 def _check_found(study: Study, found: Ventricle, *, force: bool) -> None:
@@ -176,34 +177,42 @@ def _asked(model: Model, study: Study) -> tuple[str | None, list[int]]:
     return patient, unseen
 
 
+def _finders(model: Model, patient: str | None) -> tuple[int, ...]:
+    """Returns who of those that find the myocardium had not seen a patient, or all."""
+    if model.finder is None:
+        return ()
+    everyone = tuple(range(len(model.finder.members)))
+    if patient is None:
+        return everyone
+    run, members = model.finder.run, model.finder.members
+    return tuple(i for i in everyone if not run.saw(members[i], patient)) or everyone
+
+
 def on_native_grid(
-    said: np.ndarray,
-    slices: Slices,
-    study: Study,
-    *,
-    protocol: int,
-    classes: str,
-    inside: np.ndarray | None = None,
+    said: Said, study: Study, view: View, *, inside: np.ndarray | None = None
 ) -> Answer:
     """Returns what networks say of a study's crops, on its own grid.
 
-    Scar has no probability outside the crops, and none outside `inside`; in Protocol 3,
-    where that is not given, none outside the myocardium that was found.
+    Scar has no probability outside the crops, and none outside `inside`; where that is
+    not given, none outside the myocardium that was found.
 
     Args:
-      said: (Z, 64, 64, K - 1) probabilities of each class but the background.
-      slices: The study's.
-      study: Where they were cut out.
-      protocol: 1, 2 or 3.
-      classes: What is told apart, a name of `targets.CLASSES`.
-      inside: (Z, Y, X) bool; None: everywhere.
+      said: By networks that look so.
+      study: Of it.
+      view: What the networks see and tell apart.
+      inside: (Z, Y, X) bool; None: the ventricle is found, or, where nobody looks for it,
+        everywhere.
     """
-    scar = on_grid(targets.scar_probability(said, classes), slices, study)
+    own, slices = said.probability, said.slices
+    scar = on_grid(targets.scar_probability(own, view.classes), slices, study)
     ventricle = None
-    if inside is None and protocol == 3:
-        ventricle = ventricle_on_grid(said, slices, study, classes)
-        inside = ventricle.myocardium
-    dark = targets.no_reflow_probability(said, classes)
+    if inside is None:
+        if said.found is not None:
+            ventricle = with_scar(said.found, scar, study.spacing_mm[1:])
+        elif view.protocol == 3:
+            ventricle = ventricle_on_grid(own, slices, study, view.classes)
+        inside = None if ventricle is None else ventricle.myocardium
+    dark = targets.no_reflow_probability(own, view.classes)
     return Answer(
         scar if inside is None else scar * inside,
         ventricle,
