@@ -19,6 +19,7 @@ _LOOKED = {
     2: "the drawn myocardium, which it must be given",
     3: "the whole crop; it finds the myocardium itself",
 }
+_CASCADE = "the myocardium, drawn or found by the networks in the folder finder"
 
 
 def card(record: RunRecord, summary: Summary, licence: str) -> str:
@@ -50,12 +51,12 @@ def card(record: RunRecord, summary: Summary, licence: str) -> str:
         ]
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
     kind = VARIANTS.get(record.variant, record.variant)
-    return f"""# Scar in LGE-CMR: Protocol {record.protocol}
+    return f"""# Scar in LGE-CMR: {record.name}
 
 For research. Not a medical device.
 
 - **What**: {len(record.members)} networks ({kind}), one for each
-  group of patients it held out. It looks at {_LOOKED[record.protocol]}.
+  group of patients it held out. It looks at {_looked(record)}.
 - **Meant for**: {_MEANT}.
 - **Trained on**: {summary.patients} patients ({record.source}), {train["epochs"]} epochs.
 - **Licence**: {licence}.
@@ -116,8 +117,8 @@ def metadata(record: RunRecord, summary: Summary, licence: str) -> dict[str, Any
         "description": (
             f"{len(record.members)} networks"
             f" ({VARIANTS.get(record.variant, record.variant)}), one for"
-            f" each group of patients it held out; Protocol {record.protocol} looks at"
-            f" {_LOOKED[record.protocol]}. A new patient's answer is their mean."
+            f" each group of patients it held out; {record.name} looks at"
+            f" {_looked(record)}. A new patient's answer is their mean."
         ),
         "authors": "whoever trained it, with scarseg_jax",
         "copyright": licence,
@@ -167,6 +168,10 @@ def metadata(record: RunRecord, summary: Summary, licence: str) -> dict[str, Any
             + (", the mean over 8 symmetries" if record.symmetries else "")
         ),
     }
+
+
+def _looked(record: RunRecord) -> str:
+    return _CASCADE if record.finder else _LOOKED[record.protocol]
 
 
 def _value(value: float | None, times: float, unit: str) -> str:

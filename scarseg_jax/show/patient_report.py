@@ -308,7 +308,10 @@ def _made(found: Segmentation, shown: tuple[float, float]) -> dict[str, str]:
     """Returns what the page was made with, in words, by name."""
     run, study, decision = found.run, found.study, found.decision
     inside = "found" if found.found_the_wall else "given"
-    protocol = "inside the given myocardium" if run.protocol == 2 else "the whole crop"
+    protocol = "the whole crop"
+    if run.protocol == 2:
+        protocol = f"inside the {inside} myocardium"
+        protocol += ", by other networks" * found.found_the_wall
     if run.context:
         protocol += ", its surroundings in view"
     if run.neighbours:

@@ -294,6 +294,7 @@ def describe(
         "context": run.context,
         "neighbours": run.neighbours,
         "crop": run.crop,
+        "finder": run.finder or None,
         "variant": run.variant,
         "selection": run.selection,
         "symmetries": run.symmetries,
