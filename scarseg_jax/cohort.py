@@ -321,7 +321,7 @@ def _made(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         origin = report["made_from"]
         versions = (f"{name} {it}" for name, it in origin["versions"].items())
         return {
-            "Protocol": str(report["protocol"]),
+            "Networks": report["run"],
             "SHA-256 of the networks": origin["model_sha256"][:16],
             "Hash of their data": report["data_hash"][:16],
             "Versions": ", ".join(versions),

@@ -199,10 +199,14 @@ def train_networks(workdir: Path, given: Settings) -> None:
     members = [Member(f, seed) for f in range(len(folds)) for seed in given.folds.seeds]
     classes = given.model.classes
     view = _view(given)
-    finder = None
+    finder, data_hash = None, data.data_hash
     if given.finder:
-        finder = finders.kept(workdir, Path(given.finder))
-        finders.check_folds(finder, [_patients(data, fold.test) for fold in folds])
+        splits = {
+            number: (set(_patients(data, f.validation)), set(_patients(data, f.test)))
+            for number, f in enumerate(folds)
+        }
+        finder = finders.kept(workdir, Path(given.finder), splits)
+        data_hash += finder.sha256  # what is found is trained with
     model = network(
         given.model.variant, targets.count(classes), slices=2 * view.neighbours + 1
     )
@@ -214,7 +218,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
         data=shown,
         folds=shown_folds,
         members=members,
-        data_hash=data.data_hash,
+        data_hash=data_hash,
         scar_classes=targets.scar_classes(classes),
     )
     _log.info("choosing from which probability each network calls scar")
@@ -257,16 +261,15 @@ def _shown(
     Those that shall find the ventricle see it from afar too, once an epoch. Those for
     whom it is found see each image of training in the drawn and in the found myocardium.
     That is found by networks trained on the same patients, so it is better than they
-    will be given, but nothing of those who are held out is in it.
+    will be given, but nothing of those who are held out is in it. Each fold's are images
+    of their own, so memory grows with the folds.
     """
     image, labels, inside = (
         getattr(data.slices, name) for name in ("image", "labels", "myocardium")
     )
     if finder is not None:
         _log.info("finding the myocardium of those who train")
-        several = [
-            _in_found(data, fold, view, finder, f) for f, fold in enumerate(folds)
-        ]
+        several = _in_found(data, folds, view, finder)
         first, own = len(image), []
         for fold, each in zip(folds, several, strict=True):
             more = np.arange(first, first + len(each.slice), dtype=np.int32)
@@ -296,19 +299,32 @@ def _shown(
 
 
 def _in_found(
-    data: DataSet, fold: Fold, view: View, finder: Model, number: int
-) -> Slices:
-    """Returns the slices of a fold's training patients in the myocardium found there."""
-    names = set(_patients(data, fold.train))
-    studies = [study for study in data.studies if study.patient in names]
-    (whom,) = finders.of_each(finder, [Member(number, 0)])
-    questions = [Question(study, (), finders=whom) for study in studies]
-    found = find_ventricles(finder.networks, questions)
-    each = [
-        view.cut_as_drawn(with_ventricle(study, own))
-        for study, own in zip(studies, found, strict=True)
+    data: DataSet, folds: Sequence[Fold], view: View, finder: Model
+) -> list[Slices]:
+    """Returns of each fold its training patients' slices in the myocardium found there.
+
+    Their labels are what was drawn. Slices without any found are left out.
+    """
+    asked = [
+        Question(study, (), finders=finders.of_fold(finder, number))
+        for number, fold in enumerate(folds)
+        for study in data.studies
+        if study.patient in data.slices.patient[fold.train]
     ]
-    return Slices.concatenate(each)
+    each = []
+    found = find_ventricles(finder.networks, asked)
+    for question, own in zip(asked, found, strict=True):
+        seen = view.cut_as_drawn(with_ventricle(question.study, own))
+        boxes = [cut.box_of(seen, z) for z in range(len(seen.slice))]
+        drawn = view.cut(question.study, boxes)
+        seen = dataclasses.replace(seen, labels=drawn.labels)
+        each.append(seen.take(seen.myocardium.any(axis=(1, 2))))
+    counts = [len(set(data.slices.patient[fold.train])) for fold in folds]
+    ends = np.cumsum(counts)
+    return [
+        Slices.concatenate(each[end - count : end])
+        for end, count in zip(ends, counts, strict=True)
+    ]
 
 
 def _record(
@@ -538,7 +554,7 @@ def evaluate_new(
     if known := [
         study.patient
         for study in data.studies
-        if any(likeness.find_copy(study.image, known) for known in fingerprints)
+        if any(likeness.find_copy(study.image, prints) for prints in fingerprints)
     ]:
         raise InputError(
             f"{', '.join(known)}: of the run that trained the networks, which would be"
@@ -559,7 +575,7 @@ def evaluate_new(
         ),
         fingerprints={},
         history=(),
-        settings={**run.settings, "data": {}},
+        settings={**run.settings, "data": {}, "finder": ""},
     )
     _log.info("asking %d networks about new patients", len(model.members))
     found = judge(

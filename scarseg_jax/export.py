@@ -22,6 +22,7 @@ from scarseg_jax.judge import tables
 from scarseg_jax.learn import bundle, checkpoint, portable
 from scarseg_jax.learn.card import card, metadata
 from scarseg_jax.run import RunRecord
+from scarseg_jax.segment.model import load_model
 from scarseg_jax.terminal import (
     exit_code,
     only_flags,
@@ -66,8 +67,10 @@ def _export(argv: list[str]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         partial = Path(folder) / "bundle"
-        finder = workdir / bundle.FINDER if record.finder else None
-        bundle.save(partial, variables, record, text, keys, program, finder)
+        finder = load_model(workdir).finder if record.finder else None
+        bundle.save(
+            partial, variables, record, text, keys, program, finder and finder.path
+        )
         shutil.move(partial, output)
     sys.stdout.write(
         f"{output}: {len(record.members)} networks, {_megabytes(output):.1f} MB, weights"

@@ -2,67 +2,80 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scarseg_jax import files
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn.bundle import FINDER, is_bundle
 from scarseg_jax.run import Member
 from scarseg_jax.segment.model import Model, load_model
 
 
-def kept(workdir: Path, bundle: Path) -> Model:
+def kept(
+    workdir: Path, bundle: Path, splits: Mapping[int, tuple[set[str], set[str]]]
+) -> Model:
     """Returns the networks that find the myocardium; the run keeps them from now on.
 
+    Args:
+      workdir: The run's folder.
+      bundle: Theirs.
+      splits: Of each of the run's folds, who validates and who is held out.
+
     Raises:
-      InputError: If they are no bundle of those, or others than the run has kept.
+      InputError: If they are no bundle, find no myocardium, had seen those who validate
+        or are held out, or are others than the run has kept.
     """
     home = workdir / FINDER
-    if not home.is_dir():
-        if not is_bundle(bundle):
-            raise InputError(
-                f"finder is {str(bundle)!r}, which is no bundle; make one of a run of"
-                " Protocol 3: python -m scarseg_jax.export --workdir=RUN --output=FOLDER"
-            )
-        with tempfile.TemporaryDirectory(dir=workdir) as folder:
-            shutil.copytree(bundle, Path(folder) / FINDER)
-            shutil.move(Path(folder) / FINDER, home)
-    finder = load_model(home)
-    if finder.run.protocol != 3:
+    if not is_bundle(bundle) and not home.is_dir():
         raise InputError(
-            f"finder is {str(bundle)!r}, of Protocol {finder.run.protocol}; expected"
-            " networks of Protocol 3, which find the myocardium"
+            f"finder is {str(bundle)!r}, which is no bundle; make one of a run of"
+            " Protocol 3: python -m scarseg_jax.export --workdir=RUN --output=FOLDER"
+        )
+    if not home.is_dir():
+        with tempfile.TemporaryDirectory(dir=workdir) as folder:
+            partial = Path(folder) / FINDER
+            shutil.copytree(bundle, partial)
+            _checked(load_model(partial), splits)
+            files.put(partial, home)
+    finder = _checked(load_model(home), splits)
+    if is_bundle(bundle) and files.sha256(bundle / files.SUMS) != finder.sha256:
+        raise InputError(
+            f"finder is {str(bundle)!r}, which has changed since the run began; choose"
+            " another --workdir"
         )
     return finder
 
 
-def check_folds(finder: Model, tests: Sequence[Sequence[str]]) -> None:
-    """Checks that who finds the myocardium for a fold had not seen those it holds out.
-
-    Args:
-      finder: From `kept`.
-      tests: Names of the patients that each fold holds out.
-
-    Raises:
-      InputError: If they had.
-    """
-    held_out = {fold: set(names) for fold, names in enumerate(tests)}
-    theirs: dict[int, set[str]] = {}
-    for trained in finder.members:
-        theirs.setdefault(trained.member.fold, set()).update(trained.test_patients)
-    if theirs != held_out:
+def _checked(finder: Model, splits: Mapping[int, tuple[set[str], set[str]]]) -> Model:
+    run = finder.run
+    if run.protocol != 3 or run.selection == "oracle":
         raise InputError(
-            f"finder ({finder.path}) held out other patients than this run's folds:"
-            " train both with the same data, data.leave_out and folds"
+            f"the finder is of Protocol {run.protocol}, its epoch chosen by"
+            f" {run.selection!r}; expected Protocol 3, which finds the myocardium, and no"
+            " choice by those who are held out"
         )
+    theirs: dict[int, tuple[set[str], set[str]]] = {}
+    for trained in finder.members:
+        validate, held_out = theirs.setdefault(trained.member.fold, (set(), set()))
+        validate.update(trial.patient for trial in trained.trials)
+        held_out.update(trained.test_patients)
+    if theirs != splits:
+        raise InputError(
+            "the finder's folds are others than this run's: train both with the same"
+            " data, data.leave_out and folds, validation too"
+        )
+    return finder
+
+
+def of_fold(finder: Model, fold: int) -> tuple[int, ...]:
+    """Returns the numbers of those who find the myocardium for a fold's networks."""
+    each = enumerate(finder.members)
+    return tuple(i for i, trained in each if trained.member.fold == fold)
 
 
 def of_each(finder: Model | None, members: Sequence[Member]) -> list[tuple[int, ...]]:
     """Returns of each network who finds the myocardium for it: those of its fold."""
     if finder is None:
         return [()] * len(members)
-    folds = [trained.member.fold for trained in finder.members]
-    return [
-        tuple(i for i, fold in enumerate(folds) if fold == member.fold)
-        for member in members
-    ]
+    return [of_fold(finder, member.fold) for member in members]

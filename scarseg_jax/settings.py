@@ -120,11 +120,21 @@ class Settings:
                 f"finder is {self.finder!r}, but protocol is {self.protocol}; Protocol 2"
                 " alone needs its myocardium found: set protocol to 2, or finder to ''"
             )
-        if self.crop == "learned" and self.train.selection != "last":
+        found = "finder" if self.finder else "crop=learned"
+        if (self.finder or self.crop == "learned") and self.train.selection != "last":
             raise InputError(
-                f"crop is 'learned', but train.selection is {self.train.selection!r};"
-                " within training the slices are cut out around the drawn myocardium, by"
-                " which no epoch may be chosen: set train.selection to last"
+                f"train.selection is {self.train.selection!r} with {found}; within"
+                " training the slices are cut out around the drawn myocardium, by which"
+                " no epoch may be chosen: set train.selection to last"
+            )
+        if (
+            self.train.augmentation == "repainted"
+            and self.protocol == 2
+            and not self.context
+        ):
+            raise InputError(
+                "train.augmentation is 'repainted', but Protocol 2 without context sees"
+                " the myocardium cut out, which cannot be: set it to deformed"
             )
         if self.crop == "learned" and not tell_the_ventricle(self.model.classes):
             raise InputError(
@@ -259,6 +269,7 @@ def _deciding(settings: Settings) -> dict:
     for name in ("devices", "require_gpu"):  # where to compute changes no result
         del tree[name]
     del tree["data"]["force"]  # the same data, taken without asking
+    tree["finder"] = bool(tree["finder"])  # the run keeps its own copy
     return tree
 
 

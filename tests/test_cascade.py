@@ -14,7 +14,7 @@ from scarseg_jax.judge import tables
 from scarseg_jax.learn import bundle, checkpoint
 from scarseg_jax.prepare.folds import make_folds
 from scarseg_jax.readers import phantom
-from scarseg_jax.run import Member, RunRecord
+from scarseg_jax.run import Member, RunRecord, Trial
 from scarseg_jax.segment.look import Networks, Question, View, look
 from scarseg_jax.segment.model import IN_THE_BOX, load_model
 from scarseg_jax.segment.pipeline import find_scar
@@ -47,6 +47,10 @@ def finder(tmp_path_factory):
             record.members[number],
             member=Member(number, 0),
             test_patients=tuple(np.unique(patient[fold.test]).tolist()),
+            trials=tuple(
+                Trial(name, 1.0, 1.0)
+                for name in np.unique(patient[fold.validation]).tolist()
+            ),
         )
         for number, fold in enumerate(folds)
     )
@@ -77,7 +81,7 @@ def test_what_is_judged_is_what_a_user_gets_who_draws_nothing(workdir):
             assert [m.member for m in said.members] == [trained.member]
             assert said.found_the_wall
             (row,) = [row for row in found.patients if row.patient == name]
-            assert said.scar_ml == pytest.approx(row.called_ml, abs=1e-3)
+            assert said.scar_ml == pytest.approx(row.size.called_ml, abs=1e-3)
             assert not said.scar[~np.asarray(said.myocardium)].any()
 
 
@@ -126,7 +130,8 @@ def test_a_bundle_has_those_who_find_the_myocardium_and_is_refused_without(
 @pytest.mark.parametrize(
     ("which", "values", "words"),
     [
-        ("finder", {"folds__seed": 1}, "held out other patients than this run's folds"),
+        ("finder", {"folds__seed": 1}, "folds are others than this run's"),
+        ("finder", {"folds__validation": 0.4}, "folds are others than this run's"),
         ("absent", {}, "which is no bundle; make one of a run of Protocol 3"),
     ],
 )

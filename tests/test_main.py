@@ -127,7 +127,7 @@ def test_help_shows_the_job_and_its_flags(module):
         ),
         (
             {"crop": "learned", "protocol": 1, "train.selection": "validation"},
-            "crop is 'learned', but train.selection is 'validation'; within",
+            "train.selection is 'validation' with crop=learned; within",
         ),
         ({"neighbours": -1}, "neighbours is -1; expected 0 or more"),
         ({"train.averaging": 1.0}, "train.averaging is 1.0; expected 0 or more, less"),

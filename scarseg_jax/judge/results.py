@@ -258,7 +258,7 @@ class About:
     Attributes:
       name: Of the method.
       protocol: 1 looked at the whole image, 2 inside the drawn myocardium, 3 inside
-        the one that it found.
+        the one that it, or others for it, found.
       source: Of the data.
       selection: What chose the epoch; "none" without training.
       run: Of the networks; None without training.

@@ -14,9 +14,7 @@ LARGEST_SHIFT_PX = 4.0  # of 64
 BEND_PX = 1.5  # standard deviation of a bend's knots, `_KNOTS` along each side
 _KNOTS = 5
 _TINY = 1e-6  # of a constant image
-LARGEST_GAMMA = (
-    1.7  # and its inverse: of the brightness, from the darkest to the brightest
-)
+LARGEST_GAMMA = 1.7  # and its inverse: exponent of the brightness, scaled to 0..1
 SHADING = 0.15  # standard deviation of the shading's knots, a logarithm
 LARGEST_NOISE = 0.3  # standard deviation, of the image's own
 

@@ -20,7 +20,8 @@ class Recipe:
       decay: Of the learning rate, over 100 epochs.
       weight_decay: Of convolution kernels, decoupled.
       augmentation: "symmetries" of the square; or "deformed", by `augment.deform` beside
-        them, another way in each epoch; or "repainted", by `augment.repaint` as well.
+        them, another way in each epoch; or "repainted", by `augment.repaint` as well,
+        where no mask's edge is in the channel.
       class_weights: Of background and each other class in the cross entropy.
       dice: Whether the loss is that of the batch's soft Dice too.
       averaging: Share of the weights' moving mean that a step keeps; it is the mean that

@@ -66,7 +66,7 @@ def load_model(
 
     Raises:
       InputError: If there is no sound checkpoint, it was trained on slices prepared
-        otherwise than now, or it has no such network.
+        otherwise than now, it has no such network, or not who finds the myocardium.
     """
     inside = Path(path) / "checkpoint"
     path = inside if inside.is_dir() else Path(path)
@@ -98,13 +98,15 @@ def load_model(
     if path == IN_THE_BOX:
         licence = bundle.LICENCES[run.source]
         _log.info("the networks in the box (%s/%s): %s", path, bundle.CARD, licence)
-    finder = _finder(path, run, folds) if run.finder else None
+    finder = _finder_of(path, run, folds)
     return Model(path, run, members, ask, files.sha256(path / files.SUMS), finder)
 
 
-def _finder(path: Path, run: RunRecord, folds: Sequence[int]) -> Model:
+def _finder_of(path: Path, run: RunRecord, folds: Sequence[int]) -> Model | None:
     """Returns who finds the myocardium for a run's networks, kept with them."""
-    home = (path if bundle.is_bundle(path) else path.parent) / bundle.FINDER
+    if not run.finder:
+        return None
+    home = (path if bundle.is_bundle(path) else path.absolute().parent) / bundle.FINDER
     if not bundle.is_bundle(home):
         raise InputError(
             f"{home}: the networks that find the myocardium are missing; copy the run"

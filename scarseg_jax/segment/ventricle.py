@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-# From the wall as found. In the drawn wall of the 39 EMIDEC patients with scar, 86 % of
-# the scar (3-D Dice, mean) lie in the wall that networks find who had not seen them; two
-# pixels around it, 96 %.
+# From the wall as found. All of the scar that lies in it would have a 3-D Dice of 0.86 (mean
+# of the 39 EMIDEC patients with scar, by networks that had not seen them); with two pixels
+# around, which are about as many millimetres, 0.96.
 MARGIN_MM = 3.0
 
 

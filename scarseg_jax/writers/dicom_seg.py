@@ -108,7 +108,7 @@ def parameters_of(found: run.Segmentation) -> dict[str, str]:
     """Returns which networks answered, and when they call scar."""
     members = (f"{m.member.fold}.{m.member.seed}" for m in found.members)
     return {
-        "protocol": str(found.run.protocol),
+        "protocol": found.run.name,
         "trained_on": found.run.source,
         "data_hash": found.run.data_hash,
         "members": ",".join(members),

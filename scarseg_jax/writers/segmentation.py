@@ -290,6 +290,7 @@ def describe(
             del member["test_patients"]
     return {
         **private,
+        "run": run.name,
         "protocol": run.protocol,
         "context": run.context,
         "neighbours": run.neighbours,
