@@ -1,7 +1,7 @@
 """The paper's experiment in five steps, each of which finds its inputs in a folder.
 
-WORKDIR/config.json keeps the settings, data/ the prepared slices, state/ what training
-can go on from, checkpoint/ the networks, results/ and baselines/*/results/ the tables.
+WORKDIR/config.json keeps the settings, data/ the prepared slices, finder/ who finds the
+myocardium where others do, state/ what training can go on from, checkpoint/ the networks, results/ and baselines/*/results/ the tables.
 """
 
 import dataclasses
@@ -318,7 +318,7 @@ def _in_found(
         boxes = [cut.box_of(seen, z) for z in range(len(seen.slice))]
         drawn = view.cut(question.study, boxes)
         seen = dataclasses.replace(seen, labels=drawn.labels)
-        each.append(seen.take(seen.myocardium.any(axis=(1, 2))))
+        each.append(seen.take(np.flatnonzero(seen.myocardium.any(axis=(1, 2)))))
     counts = [len(set(data.slices.patient[fold.train])) for fold in folds]
     ends = np.cumsum(counts)
     return [

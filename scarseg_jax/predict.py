@@ -8,8 +8,9 @@ python -m scarseg_jax.predict --checkpoint=runs/protocol2 --input=FOLDER \
 python -m scarseg_jax.predict --input=FOLDER_OF_STUDIES --output=FOLDER
 
 INPUT may be DICOM: a folder, a zip or a file; --series chooses where several could be it.
-Protocol 2 needs the myocardium; 1 and 3, as the networks in the box, do not, but with it
-call no scar outside. Protocol 3 finds it: SCAR_tissues.nii.gz has the labels.
+The networks in the box find the myocardium, and so do those of Protocol 3 or a cascade:
+SCAR_tissues.nii.gz has the labels. Those of Protocol 2 need it given. Where it is given,
+none looks for it, and no scar is called outside.
 The mask has the input's own grid and affine; SCAR.html is a page to read and print, and
 SCAR.json has the measures and what made them, SCAR.csv the measures as one line. Of
 DICOM, --dicom_seg=SCAR.dcm writes the masks on its own images too, and --dicom_sr the
@@ -66,9 +67,7 @@ _INPUT = flags.DEFINE_string(
     None,
     "The LGE stack, .nii[.gz], or DICOM: folder, zip, file; or a folder of many.",
 )
-_MYOCARDIUM = flags.DEFINE_string(
-    "myocardium", None, "Its myocardium; Protocol 2 needs it."
-)
+_MYOCARDIUM = flags.DEFINE_string("myocardium", None, "Its myocardium, if it is drawn.")
 _CONTOURS = flags.DEFINE_string(
     "contours",
     None,

@@ -110,7 +110,8 @@ def test_a_bundle_has_those_who_find_the_myocardium_and_is_refused_without(
     one, two = (
         find_scar(load_model(path), bare, force=True) for path in (workdir, home)
     )
-    np.testing.assert_allclose(one.probability, two.probability, atol=0.02)
+    # Rounded to float16; at the wall's edge that decides now and then for one side.
+    assert np.abs(one.probability - two.probability).mean() < 1e-3
     assert str(workdir) not in (home / bundle.RUN).read_text()
     other = tmp_path / "other"
     shutil.copytree(home, other)
