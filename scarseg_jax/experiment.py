@@ -1,7 +1,8 @@
 """The paper's experiment in five steps, each of which finds its inputs in a folder.
 
 WORKDIR/config.json keeps the settings, data/ the prepared slices, finder/ who finds the
-myocardium where others do, state/ what training can go on from, checkpoint/ the networks, results/ and baselines/*/results/ the tables.
+myocardium where others do, state/ what training can go on from, checkpoint/ the networks,
+results/ and baselines/*/results/ the tables.
 """
 
 import dataclasses
@@ -539,6 +540,7 @@ def evaluate_new(
         context=run.context,
         neighbours=run.neighbours,
         method=run.crop,
+        myocardium_needed=run.judged_as == 2,
         force=force,
     )
     if without := [study.patient for study in data.studies if study.scar is None]:

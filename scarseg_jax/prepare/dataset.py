@@ -67,6 +67,7 @@ def prepare(
     neighbours: int = 0,
     method: str = "hough",
     consensus: str = "staple",
+    myocardium_needed: bool = True,
     force: bool = False,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> DataSet:
@@ -82,6 +83,7 @@ def prepare(
       method: Around what slices are cut out, of `crop.METHODS`; "learned" only where
         the myocardium is not drawn, and here that is as "hough".
       consensus: How several readers' scars become one, of `consensus.RULES`.
+      myocardium_needed: Whether Protocol 2 must be given it, or others find it.
       force: Whether implausible masks are taken.
       progress: Called with the number of patients prepared and of all.
 
@@ -92,8 +94,9 @@ def prepare(
     view = {"protocol": protocol, "context": context, "neighbours": neighbours}
     data_hash = _hash(source, {**view, "method": method, "consensus": consensus})
     if not (directory / data_hash / files.SUMS).is_file():
+        needed = protocol == 2 and myocardium_needed
         rows, readers = _rows(
-            *(source, view, method, consensus), force=force, progress=progress
+            *(source, view, method, consensus, needed), force=force, progress=progress
         )
         for old in directory.glob("*/lge_slices"):  # also what a killed build left
             shutil.rmtree(old.parent)
@@ -215,7 +218,14 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
 
 
 def _rows(
-    source: Source, view: dict, method: str, consensus: str, *, force: bool, progress
+    source: Source,
+    view: dict,
+    method: str,
+    consensus: str,
+    needed: bool,
+    *,
+    force: bool,
+    progress: Callable[[int, int], None],
 ) -> tuple[list[dict], dict[str, PatientReaders]]:
     """Returns all rows, after checks within and between the studies; `readers`."""
     rows: list[dict] = []
@@ -227,7 +237,7 @@ def _rows(
         if study.readers:
             study, readers[patient] = settle(study, consensus)
         slices = cut(study, **view, boxes=boxes_drawn(study, method))
-        _check(study, view["protocol"], force)
+        _check(study, needed, force)
         if (copy := likeness.find_copy(study.image, seen)) is not None:
             raise InputError(
                 f"patients {copy[0]} and {patient} have the same image (correlation"
@@ -310,9 +320,9 @@ def _study(patient: str, rows: Sequence[dict]) -> Study:
     return Study(patient, image, geometry, **masks)
 
 
-def _check(study: Study, protocol: int, force: bool) -> None:
+def _check(study: Study, needed: bool, force: bool) -> None:
     check_masks(study, force=force)
-    if protocol == 2 and study.scar is not None and study.myocardium is None:
+    if needed and study.scar is not None and study.myocardium is None:
         raise InputError(
             f"patient {study.patient}: scar but no myocardium; Protocol 2 looks inside"
             " the myocardium: add its contours or use configs/protocol1.py"
@@ -324,7 +334,7 @@ def _check(study: Study, protocol: int, force: bool) -> None:
                 "patient %s: %.1f %% of the scar lies outside the myocardium%s",
                 study.patient,
                 100 * outside,
-                ", where Protocol 2 cannot find it" if protocol == 2 else "",
+                ", where Protocol 2 cannot find it" if needed else "",
             )
 
 
