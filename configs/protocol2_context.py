@@ -21,5 +21,5 @@ def get_config():
     config.train.dice = True
     config.train.averaging = 0.9995
     config.train.augmentation = "deformed"
-    config.train.epochs = 10
+    config.train.epochs = 30
     return config

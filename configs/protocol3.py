@@ -24,6 +24,6 @@ def get_config():
     config.train.class_weights = (1.0, 1.0, 1.0, 1.0)
     config.train.dice = True
     config.train.averaging = 0.9995
-    config.train.augmentation = "deformed"
-    config.train.epochs = 40
+    config.train.augmentation = "repainted"
+    config.train.epochs = 60
     return config
