@@ -132,7 +132,7 @@ def test_a_bundle_has_those_who_find_the_myocardium_and_is_refused_without(
     ("which", "values", "words"),
     [
         ("finder", {"folds__seed": 1}, "folds are others than this run's"),
-        ("finder", {"folds__validation": 0.4}, "folds are others than this run's"),
+        ("finder", {"folds__validation": 0.7}, "folds are others than this run's"),
         ("absent", {}, "which is no bundle; make one of a run of Protocol 3"),
     ],
 )

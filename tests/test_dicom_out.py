@@ -257,7 +257,7 @@ def test_the_report_has_the_measures_and_what_they_are_of(written, form):
     texts = {str(e.value) for e in sr.iterall() if e.keyword == "TextValue"}
     assert {
         "scarseg_jax",
-        "protocol=2",
+        "protocol=Protocol 2",
         "trained_on=phantom",
         "members=0.0,1.0",
     } <= texts

@@ -19,14 +19,17 @@ ORDER = (
     {"prepare", "show"},
     {"learn"},
     {"segment"},
-    {"settings", "prediction", "serving"},
+    {"settings", "finders", "prediction", "serving"},
     {"experiment", "terminal", "cohort"},
     {"cluster"},
     {"main", "predict", "compare", "export", "serve", "simulate", "cli"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 SHOW_MAY_IMPORT = VOCABULARY | {"judge", "measure", "show"}
-WITH_JAX = {"learn", "segment.model", "segment.pipeline", "experiment", "terminal"}
+WITH_JAX = {
+    *("learn", "segment.model", "segment.pipeline"),
+    *("finders", "experiment", "terminal"),
+}
 WITH_FLAGS = {"main", "predict", "export", "serve", "simulate", "cli", "terminal"}
 MODULES = {
     ".".join(path.relative_to(HOME).with_suffix("").parts): path

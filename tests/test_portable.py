@@ -25,15 +25,15 @@ def test_the_program_says_what_the_networks_in_memory_say(tmp_path):
     ask = ensemble.make_predictor(model, restored, symmetries=record.symmetries)
     study = phantom.simulate_study("phantom_001")
     boxes = boxes_around(np.asarray(study.myocardium), study.spacing_mm)
-    seen = cut(study, protocol=3, neighbours=record.neighbours, boxes=boxes)
+    seen = cut(study, protocol=2, context=True, neighbours=1, boxes=boxes)
     images = seen.image[3:6]
 
     read = jax.export.deserialize(
         bytearray((tmp_path / "b" / bundle.STABLEHLO).read_bytes())
     )
     assert read.platforms == ("cpu", "cuda")
-    assert str(read.in_avals[0].shape) == "(batch, 64, 64, 3)"  # neighbours, too
+    assert str(read.in_avals[0].shape) == "(batch, 64, 64, 9)"  # neighbours, too
     said = np.asarray(read.call(images))
-    assert said.shape == (1, 3, 64, 64, 3)
+    assert said.shape == (1, 3, 64, 64, 1)
     np.testing.assert_allclose(said, ask(images, np.arange(3)[None]), atol=1e-4)
     assert np.ptp(said) > 0.5  # of a network that says something
