@@ -11,49 +11,40 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from scarseg_jax import files, finders, records, settings
+from scarseg_jax.asked import answers, decide_when
 from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import paired, tables
 from scarseg_jax.judge.results import About, Results
-from scarseg_jax.judge.summary import Answers, Truth, judge
-from scarseg_jax.judge.ventricle import FoundVentricles
-from scarseg_jax.learn import checkpoint, ensemble, targets, train
+from scarseg_jax.judge.summary import Truth, judge
+from scarseg_jax.learn import checkpoint, ensemble, targets
 from scarseg_jax.learn.fit import Fitted, fit, summary_of
 from scarseg_jax.learn.networks import network
-from scarseg_jax.prepare import crop, cut, dataset, likeness
+from scarseg_jax.prepare import cut, dataset, likeness
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds
 from scarseg_jax.prepare.unlike import ranges_of, traits_of
 from scarseg_jax.readers.sources import Source, open_source
 from scarseg_jax.run import (
-    THRESHOLDS,
     Decision,
     Member,
     RunRecord,
     TrainedMember,
-    Trial,
 )
-from scarseg_jax.segment import classical, decide, opponents, pipeline
-from scarseg_jax.segment.interval import interval_ml
+from scarseg_jax.segment import classical, opponents, pipeline
 from scarseg_jax.segment.look import (
     Networks,
-    Question,
-    Said,
     View,
-    find_ventricles,
-    look,
-    with_ventricle,
 )
 from scarseg_jax.segment.model import Model, load_model
 from scarseg_jax.settings import Folds, Settings
 from scarseg_jax.show import text
 from scarseg_jax.show.run_report import write_report
-from scarseg_jax.study import Slices, Study
+from scarseg_jax.shown import shown
 
 MODES = ("all", "prepare", "train", "evaluate", "baselines", "report")
 READING = ("all", "prepare")  # those that need the patients' files
@@ -211,13 +202,13 @@ def train_networks(workdir: Path, given: Settings) -> None:
     model = network(
         given.model.variant, targets.count(classes), slices=2 * view.neighbours + 1
     )
-    shown, shown_folds = _shown(data, folds, view, finder)
+    images, own_folds = shown(data, folds, view, finder)
     fitted = fit(
         workdir / "state",
         model,
         given.train,
-        data=shown,
-        folds=shown_folds,
+        data=images,
+        folds=own_folds,
         members=members,
         data_hash=data_hash,
         scar_classes=targets.scar_classes(classes),
@@ -252,80 +243,6 @@ def _view(given: Settings) -> View:
         around=given.crop,
         classes=given.model.classes,
     )
-
-
-def _shown(
-    data: DataSet, folds: Sequence[Fold], view: View, finder: Model | None
-) -> tuple[train.Data, Sequence[Fold]]:
-    """Returns what networks are trained with, and the splits of it.
-
-    Those that shall find the ventricle see it from afar too, once an epoch. Those for
-    whom it is found see each image of training in the drawn and in the found myocardium.
-    That is found by networks trained on the same patients, so it is better than they
-    will be given, but nothing of those who are held out is in it. Each fold's are images
-    of their own, so memory grows with the folds.
-    """
-    image, labels, inside = (
-        getattr(data.slices, name) for name in ("image", "labels", "myocardium")
-    )
-    if finder is not None:
-        _log.info("finding the myocardium of those who train")
-        several = _in_found(data, folds, view, finder)
-        first, own = len(image), []
-        for fold, each in zip(folds, several, strict=True):
-            more = np.arange(first, first + len(each.slice), dtype=np.int32)
-            own.append(dataclasses.replace(fold, train=np.append(fold.train, more)))
-            first += len(each.slice)
-        folds = own
-        image = np.concatenate([image, *(each.image for each in several)])
-        labels = np.concatenate([labels, *(each.labels for each in several)])
-    if view.around == "learned":
-        far = [view.cut_from_afar(study) for study in data.studies]
-        image = np.concatenate([image, *(each.image for each in far)])
-        labels = np.concatenate([labels, *(each.labels for each in far)])
-        count = len(data.slices.slice)
-        folds = [dataclasses.replace(fold, once=fold.train + count) for fold in folds]
-    shown = train.Data(
-        image=image,
-        labels=targets.to_classes(labels, view.classes),
-        inside=inside if view.protocol == 2 else None,
-        cut_out=crop.cut_out_channels(
-            protocol=view.protocol, context=view.context, neighbours=view.neighbours
-        ),
-        own=crop.own_channels(image.shape[-1], neighbours=view.neighbours)
-        if view.neighbours
-        else None,
-    )
-    return shown, folds
-
-
-def _in_found(
-    data: DataSet, folds: Sequence[Fold], view: View, finder: Model
-) -> list[Slices]:
-    """Returns of each fold its training patients' slices in the myocardium found there.
-
-    Their labels are what was drawn. Slices without any found are left out.
-    """
-    asked = [
-        Question(study, (), finders=finders.of_fold(finder, number))
-        for number, fold in enumerate(folds)
-        for study in data.studies
-        if study.patient in data.slices.patient[fold.train]
-    ]
-    each = []
-    found = find_ventricles(finder.networks, asked)
-    for question, own in zip(asked, found, strict=True):
-        seen = view.cut_as_drawn(with_ventricle(question.study, own))
-        boxes = [cut.box_of(seen, z) for z in range(len(seen.slice))]
-        drawn = view.cut(question.study, boxes)
-        seen = dataclasses.replace(seen, labels=drawn.labels)
-        each.append(seen.take(np.flatnonzero(seen.myocardium.any(axis=(1, 2)))))
-    counts = [len(set(data.slices.patient[fold.train])) for fold in folds]
-    ends = np.cumsum(counts)
-    return [
-        Slices.concatenate(each[end - count : end])
-        for end, count in zip(ends, counts, strict=True)
-    ]
 
 
 def _record(
@@ -366,103 +283,6 @@ def _record(
     )
 
 
-def decide_when(
-    networks: Networks,
-    data: DataSet,
-    folds: Sequence[Fold],
-    members: Sequence[Member],
-    *,
-    whom: Sequence[tuple[int, ...]],
-    threshold: float,
-    selection: str,
-) -> list[tuple[Decision, tuple[Trial, ...]]]:
-    """Returns when each member calls scar, chosen on its validation patients, and how.
-
-    On the images' own grids, where scar is called.
-
-    Args:
-      networks: Who is asked.
-      data: The data set.
-      folds: The splits.
-      members: Which networks they are.
-      whom: Of each, who finds the myocardium for it.
-      threshold: Of all; 0: chosen.
-      selection: Of the epoch; the oracle's choose on the test patients.
-    """
-    own = [folds[member.fold] for member in members]
-    which = [f.test if selection == "oracle" else f.validation for f in own]
-    decided = []
-    for answers in _looked(networks, data, which, whom):
-        each = [
-            (study, _answer(study, said, networks.view).scar)
-            for study, _, said in answers
-        ]
-        decision = Decision(threshold) if threshold else _decision(each)
-        trials = []
-        for study, scar in each:
-            called = pipeline.call_scar(scar, study, decision)
-            true_ml, said_ml = (
-                study.geometry.volume_ml(mask)
-                for mask in (np.asarray(study.scar), called)
-            )
-            trials.append(Trial(study.patient, round(true_ml, 3), round(said_ml, 3)))
-        decided.append((decision, tuple(trials)))
-    return decided
-
-
-def _decision(answers: Sequence[tuple[Study, np.ndarray]]) -> Decision:
-    """Returns the best one for studies with their probabilities of scar."""
-    dice = [
-        decide.slice_dice(
-            scar,
-            np.asarray(study.scar),
-            np.full(len(study.image), study.geometry.pixel_mm2),
-            THRESHOLDS,
-        )
-        for study, scar in answers
-    ]
-    return decide.best(np.concatenate(dice), THRESHOLDS)
-
-
-def _looked(
-    networks: Networks,
-    data: DataSet,
-    which: Sequence[np.ndarray],
-    whom: Sequence[tuple[int, ...]],
-) -> list[list[tuple[Study, np.ndarray, Said]]]:
-    """Returns of each network what it says of its patients.
-
-    Args:
-      networks: Who is asked.
-      data: The data set.
-      which: Of each network (n,) indices of slices, all of a patient's.
-      whom: Of each network, who finds the myocardium for it.
-
-    Returns:
-      Of each network and patient the study, the indices of its slices, and the answer.
-    """
-    own: list[list[tuple[Study, np.ndarray]]] = []
-    for indices in which:
-        patients = data.slices.patient[indices]
-        of_each = [(s, indices[patients == s.patient]) for s in data.studies]
-        own.append([(study, its) for study, its in of_each if its.size])
-    anew = networks.view.around == "learned" or networks.finder is not None
-    questions = [
-        Question(study, (member,), None if anew else data.slices.take(its), find)
-        for member, (studies, find) in enumerate(zip(own, whom, strict=True))
-        for study, its in studies
-    ]
-    said = iter(look(networks, questions))
-    return [[(*pair, next(said)) for pair in studies] for studies in own]
-
-
-def _answer(study: Study, said: Said, view: View) -> pipeline.Answer:
-    """Returns what a user would get who has drawn no more than the networks need."""
-    needed = view.protocol == 2 and said.found is None
-    inside = study.myocardium if needed else None
-    return pipeline.on_native_grid(said, study, view, inside=inside)
-
-
 def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
     """Judges each network on the patients its fold held out; writes the results.
 
@@ -485,11 +305,11 @@ def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
             )
     _log.info("asking %d networks about their test patients", len(tests))
     whom = finders.of_each(model.finder, [trained.member for trained in record.members])
-    answers = _answers(data, model, tests, split.seeds, whom)
+    said = answers(data, model, tests, split.seeds, whom)
     _log.info("judging what they call scar")
     found = judge(
         Truth(data.slices, data.studies, data.readers),
-        answers,
+        said,
         About(
             name=record.name,
             protocol=record.judged_as,
@@ -582,7 +402,7 @@ def evaluate_new(
     _log.info("asking %d networks about new patients", len(model.members))
     found = judge(
         Truth(data.slices, data.studies, data.readers),
-        _answers(data, together, [everyone], (0,), [everyone_finds]),
+        answers(data, together, [everyone], (0,), [everyone_finds]),
         About(
             name=f"{run.name}, new patients",
             protocol=run.judged_as,
@@ -601,106 +421,6 @@ def _decided_on(record: RunRecord) -> str:
     if record.settings["threshold"]:
         return "none"
     return "test" if record.selection == "oracle" else "validation"
-
-
-def _answers(
-    data: DataSet,
-    model: Model,
-    tests: Sequence[np.ndarray],
-    seeds: Sequence[int],
-    whom: Sequence[tuple[int, ...]],
-) -> Answers:
-    """Returns what each network says, and calls scar, of its own test patients."""
-    slices, networks = data.slices, model.networks
-    view = networks.view
-    shape = (len(seeds), *slices.scar.shape)
-    probability, called = np.zeros(shape, np.float32), np.zeros(shape, bool)
-    fold = np.zeros(len(slices.slice), int)
-
-    def empty(kind: type) -> dict[str, np.ndarray]:
-        return {
-            s.patient: np.zeros((len(seeds), *s.image.shape), kind)
-            for s in data.studies
-        }
-
-    native, native_called = empty(np.float32), empty(bool)
-    found = FoundVentricles(empty(bool), empty(bool), empty(bool))
-    contained = np.zeros(shape[:2], bool)
-    between_ml = {s.patient: np.full((len(seeds), 2), np.nan) for s in data.studies}
-    looked = in_drawn = _looked(networks, data, tests, whom)
-    if networks.finder is not None:  # what if nobody needed to find it?
-        alone = dataclasses.replace(networks, finder=None)
-        in_drawn = _looked(alone, data, tests, [()] * len(tests))
-    for trained, test, answers, others in zip(
-        model.members, tests, looked, in_drawn, strict=True
-    ):
-        seed, decision = seeds.index(trained.member.seed), trained.decision
-        fold[test] = trained.member.fold
-        for (study, its, said), (_, _, said_in_drawn) in zip(
-            answers, others, strict=True
-        ):
-            name = study.patient
-            answer = _answer(study, said, view)
-            scar = pipeline.call_scar(answer.scar, study, decision)
-            native[name][seed], native_called[name][seed] = answer.scar, scar
-            contained[seed, its] = _contained(study, said.slices)
-            said_ml = study.geometry.volume_ml(scar)
-            if ends := interval_ml(said_ml, model.run.trials, but=name):
-                between_ml[name][seed] = ends
-            if answer.ventricle:
-                found.cavity[name][seed] = answer.ventricle.cavity
-                found.myocardium[name][seed] = answer.ventricle.myocardium
-                inside = pipeline.on_native_grid(
-                    said_in_drawn, study, view, inside=study.myocardium
-                )
-                found.scar_in_drawn[name][seed] = pipeline.call_scar(
-                    inside.scar, study, decision
-                )
-            probability[seed, its] = _on_crops(answer, said, slices.take(its), view)
-        called[seed, test] = decide.call_scar(
-            probability[seed, test], slices.pixel_mm[test] ** 2, decision
-        )
-    return Answers(
-        fold=fold,
-        seeds=seeds,
-        crop=called,
-        native=native_called,
-        crop_probability=probability,
-        native_probability=native,
-        found=found if model.run.judged_as == 3 else None,
-        contained=contained,
-        between_ml=between_ml,
-    )
-
-
-def _contained(study: Study, slices: Slices) -> list[bool]:
-    """Returns of each slice whether all of the drawn myocardium was looked at."""
-    drawn = study.myocardium
-    return [
-        drawn is None or crop.contains(cut.box_of(slices, z), drawn[z])
-        for z in range(len(slices.slice))
-    ]
-
-
-def _on_crops(
-    answer: pipeline.Answer, said: Said, slices: Slices, view: View
-) -> np.ndarray:
-    """Returns the (Z, 64, 64) probability of scar on a study's slices as prepared.
-
-    Elsewhere than a mask allows nothing was looked at.
-    """
-    boxes = [cut.box_of(slices, z) for z in range(len(slices.slice))]
-    if view.around == "learned" or said.found is not None:  # others were looked at
-        return np.stack(
-            [crop.crop_image(*pair) for pair in zip(answer.scar, boxes, strict=True)]
-        )
-    probability = targets.scar_probability(said.probability, view.classes)
-    if view.protocol == 2:
-        return probability * slices.myocardium
-    if answer.ventricle:
-        masks = zip(answer.ventricle.myocardium, boxes, strict=True)
-        return probability * np.stack([crop.crop_mask(*pair) for pair in masks])
-    return probability
 
 
 def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:

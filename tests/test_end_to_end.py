@@ -23,7 +23,7 @@ from builders import (
 )
 
 import scarseg_jax
-from scarseg_jax import compare, experiment, records
+from scarseg_jax import asked, compare, experiment, records
 from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import tables
 from scarseg_jax.learn import checkpoint
@@ -163,7 +163,7 @@ def test_when_scar_is_called_does_not_depend_on_the_test_patients(workdir):
         return np.asarray(study.myocardium) & ~np.asarray(study.scar)
 
     def decisions(studies):
-        decided = experiment.decide_when(
+        decided = asked.decide_when(
             model.networks,
             dataclasses.replace(data, studies=studies),
             folds,

@@ -19,7 +19,8 @@ ORDER = (
     {"prepare", "show"},
     {"learn"},
     {"segment"},
-    {"settings", "finders", "prediction", "serving"},
+    {"settings", "finders", "asked", "prediction", "serving"},
+    {"shown"},
     {"experiment", "terminal", "cohort"},
     {"cluster"},
     {"main", "predict", "compare", "export", "serve", "simulate", "cli"},
@@ -28,7 +29,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 SHOW_MAY_IMPORT = VOCABULARY | {"judge", "measure", "show"}
 WITH_JAX = {
     *("learn", "segment.model", "segment.pipeline"),
-    *("finders", "experiment", "terminal"),
+    *("finders", "asked", "shown", "experiment", "terminal"),
 }
 WITH_FLAGS = {"main", "predict", "export", "serve", "simulate", "cli", "terminal"}
 MODULES = {

@@ -81,7 +81,7 @@ def find_scar(
     patient, asked = _asked(model, study)
     members = tuple(model.members[i] for i in asked)
     networks = model.networks
-    question = Question(study, tuple(asked), finders=_finders(model, patient))
+    question = Question(study, asked, finders=_finders(model, patient))
     if study.myocardium is not None:  # then there is no need to find it
         slices = networks.view.cut_as_drawn(study)
         question = dataclasses.replace(question, slices=slices)
@@ -150,14 +150,14 @@ def _check_found(study: Study, found: Ventricle, *, force: bool) -> None:
         _log.warning("%s", said)
 
 
-def _asked(model: Model, study: Study) -> tuple[str | None, list[int]]:
+def _asked(model: Model, study: Study) -> tuple[str | None, tuple[int, ...]]:
     """Returns whose of the run a study's image is, and the networks fit to answer."""
-    everyone = list(range(len(model.members)))
+    everyone = tuple(range(len(model.members)))
     copy = likeness.find_copy(study.image, model.run.fingerprints)
     if copy is None:
         return None, everyone
     patient, alike = copy
-    unseen = [i for i in everyone if not model.run.saw(model.members[i], patient)]
+    unseen = _unseen(model, patient)
     # Not whose it is: the log may be shown to anybody.
     whose = f"the image is that of a patient of the run (correlation {alike:.3f})"
     if not unseen:
@@ -182,10 +182,13 @@ def _finders(model: Model, patient: str | None) -> tuple[int, ...]:
     if model.finder is None:
         return ()
     everyone = tuple(range(len(model.finder.members)))
-    if patient is None:
-        return everyone
-    run, members = model.finder.run, model.finder.members
-    return tuple(i for i in everyone if not run.saw(members[i], patient)) or everyone
+    return everyone if patient is None else _unseen(model.finder, patient) or everyone
+
+
+def _unseen(model: Model, patient: str) -> tuple[int, ...]:
+    """Returns who of a model's networks had not seen a patient of their run."""
+    each = enumerate(model.members)
+    return tuple(i for i, trained in each if not model.run.saw(trained, patient))
 
 
 def on_native_grid(
