@@ -45,6 +45,19 @@ def make_run(directory, *, scarred=True, trained=True, protocol=2, readers=None)
     return Run(directory, judged)
 
 
+def test_a_cascade_s_page_says_that_others_found_the_myocardium(tmp_path):
+    run = make_run(tmp_path, protocol=3)
+    record = run_record(finder="0" * 64, crop="myocardium")
+    told = dataclasses.replace(run.results.summary.about, run=record)
+    summary = dataclasses.replace(run.results.summary, about=told)
+    results = dataclasses.replace(run.results, summary=summary)
+    write_report(tmp_path / "page.html", Run(tmp_path, results), [], [])
+    page = (tmp_path / "page.html").read_text()
+    assert "inside the myocardium that other networks found" in page
+    assert "found without contours" in page
+    assert "cut out around the drawn one" not in page
+
+
 def perfect(run, name):
     """Returns a method, without probabilities, that is right on a run's slices."""
     scar = run.results.pictures.scar
