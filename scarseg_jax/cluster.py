@@ -75,13 +75,19 @@ def outcomes(
             " address such as tcp://HOST:8786 of a running `dask scheduler`"
         ) from error
     with client:
-        names = {client.submit(work, one, pure=False): one.name for one in unread}
+        names = {client.submit(work, one, pure=False): one for one in unread}
+        suspects = []  # a study that only waits on a worker dies with the one at work
         for future in distributed.as_completed(list(names)):
             try:
                 yield future.result()
             except distributed.KilledWorker:
+                suspects.append(names[future])
+        for one in suspects:  # alone, so that nothing but itself can be at fault
+            try:
+                yield client.submit(work, one, pure=False).result()
+            except distributed.KilledWorker:
                 yield Outcome(
-                    names[future],
+                    one.name,
                     problem="every worker that took it died; has each memory enough?",
                 )
 
