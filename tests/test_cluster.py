@@ -34,11 +34,13 @@ def test_workers_that_are_killed_lose_nothing_and_do_nothing_twice(tmp_path):
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as local,
     ):
         many = [SimpleNamespace(name=name) for name in names]
         found = list(outcomes(local.scheduler_address, work, many))
+        with distributed.Client(local) as client:
+            client.wait_for_workers(2, timeout=60)  # a cluster cannot be closed before
     (died,) = (one for one in found if not isinstance(one, str))
     assert died.name == "study_008"
     assert died.problem.startswith("every worker that took it died")
