@@ -105,16 +105,19 @@ def answers(
     for trained, test, own, others in zip(
         model.members, tests, looked, in_drawn, strict=True
     ):
-        seed, decision = seeds.index(trained.member.seed), trained.decision
+        seed = seeds.index(trained.member.seed)
         fold[test] = trained.member.fold
         for (study, its, said), (_, _, said_in_drawn) in zip(own, others, strict=True):
             name = study.patient
             answer = _answer(study, said, view)
+            decision = pipeline.for_patient(trained.decision, model.run, name)
             scar = pipeline.call_scar(answer.scar, study, decision)
             native[name][seed], native_called[name][seed] = answer.scar, scar
             contained[seed, its] = _contained(study, said.slices)
             said_ml = study.geometry.volume_ml(scar)
-            if ends := interval_ml(said_ml, model.run.trials, but=name):
+            if ends := interval_ml(
+                said_ml, model.run.trials, min_ml=decision.min_ml, but=name
+            ):
                 between_ml[name][seed] = ends
             if answer.ventricle:
                 found.cavity[name][seed] = answer.ventricle.cavity
@@ -126,9 +129,10 @@ def answers(
                     inside.scar, study, decision
                 )
             probability[seed, its] = _on_crops(answer, said, slices.take(its), view)
-        called[seed, test] = decide.call_scar(
-            probability[seed, test], slices.pixel_mm[test] ** 2, decision
-        )
+            if scar.any():
+                called[seed, its] = decide.call_scar(
+                    probability[seed, its], slices.pixel_mm[its] ** 2, decision
+                )
     return Answers(
         fold=fold,
         seeds=seeds,

@@ -354,6 +354,10 @@ def evaluate_new(
         )
     run = model.run
     decision = pipeline.decision_of(model.members, threshold)
+    if threshold is not None:
+        run = dataclasses.replace(
+            run, settings={**run.settings, "threshold": threshold}
+        )
     data = dataset.prepare(
         *(workdir / "data", source),
         protocol=run.protocol,
@@ -389,7 +393,7 @@ def evaluate_new(
 
     everyone = np.arange(len(data.slices.slice))
     one = dataclasses.replace(model.members[0], member=Member(0, 0), decision=decision)
-    together = dataclasses.replace(model, members=(one,), ask=ask)
+    together = dataclasses.replace(model, members=(one,), ask=ask, run=run)
     told = dataclasses.replace(  # without the names of the patients who trained them
         run,
         members=tuple(
@@ -408,7 +412,7 @@ def evaluate_new(
             protocol=run.judged_as,
             source=name,
             selection=run.selection,
-            decided_on="none" if threshold is not None else _decided_on(run),
+            decided_on=_decided_on(run),
             decisions=(decision,),
             run=told,
         ),
@@ -418,7 +422,7 @@ def evaluate_new(
 
 
 def _decided_on(record: RunRecord) -> str:
-    if record.settings["threshold"]:
+    if not record.chose:
         return "none"
     return "test" if record.selection == "oracle" else "validation"
 
@@ -444,13 +448,14 @@ def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:
         _log.info("finding scar by %s", name)
         scores = opponents.score(method.score, data)
         chosen = opponents.choose(scores, data, folds, method.levels)
-        ways = {name: (chosen, "validation")}
+        trials = opponents.tried(scores, data, folds, chosen)
+        ways = {name: (chosen, "validation", trials)}
         for known, level in method.published.items():
-            ways[known] = [Decision(level)] * len(folds), "none"
-        for way, (decisions, decided_on) in ways.items():
+            ways[known] = [Decision(level)] * len(folds), "none", []
+        for way, (decisions, decided_on, trials) in ways.items():
             found = judge(
                 truth,
-                opponents.answers(scores, data, folds, decisions),
+                opponents.answers(scores, data, folds, decisions, trials),
                 About(
                     name=way,
                     protocol=2,

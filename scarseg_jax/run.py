@@ -31,10 +31,13 @@ class Decision:
     Attributes:
       threshold: The probability from which a pixel is.
       min_area_mm2: The area, in a slice, from which connected pixels are.
+      min_ml: The volume, in a patient, above which any is; a network by itself knows of
+        none, all of a run tell it.
     """
 
     threshold: float
     min_area_mm2: float = 0.0
+    min_ml: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +216,11 @@ class RunRecord:
         """Of all members."""
         return tuple(trial for member in self.members for trial in member.trials)
 
+    @property
+    def chose(self) -> bool:
+        """Whether its networks' decisions were chosen, not fixed beforehand."""
+        return not self.settings["threshold"]
+
     def saw(self, trained: TrainedMember, patient: str) -> bool:
         """Returns whether a network was trained or chosen by one of these patients."""
         return self.selection == "oracle" or patient not in trained.test_patients
@@ -261,6 +269,7 @@ class Segmentation:
       between_ml: Where the scar's true volume lies with a probability of
         `INTERVAL_LEVEL`; None where that cannot be told.
       unlike: In which ways the study is unlike those of the run; sentences.
+      dismissed_ml: What would be called scar, were it not too little of it in all.
       review: A person's, who accepted it; None if nobody has looked.
     """
 
@@ -277,6 +286,7 @@ class Segmentation:
     left_out: tuple[TrainedMember, ...] = ()
     between_ml: tuple[float, float] | None = None
     unlike: tuple[str, ...] = ()
+    dismissed_ml: float = 0.0
     review: Review | None = None
 
     @property

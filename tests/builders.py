@@ -232,7 +232,10 @@ def run_record(**values: Any) -> RunRecord:
         "members": members,
         "diverged": (Divergence(Member(2, 0), 1, 3),),
         "history": history,
-        "settings": {"train": {"epochs": 1, "class_weights": [1.0, 2.0]}},
+        "settings": {
+            "train": {"epochs": 1, "class_weights": [1.0, 2.0]},
+            "threshold": 0.0,
+        },
         "versions": {"jax": "1.2.3"},
         "machines": (Machine(("cpu:0",), "x86", "3.11", "1.2.3"),),
         "training_seconds": 1.5,

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from scarseg_jax.run import THRESHOLDS, Decision
+from scarseg_jax.run import THRESHOLDS, Decision, Trial
 from scarseg_jax.segment.decide import (
     AREAS_MM2,
     best,
     call_scar,
+    least_ml,
     mean,
     slice_dice,
     without_small,
@@ -124,3 +125,43 @@ def test_scores_of_any_unit_are_chosen_from_as_probabilities_are():
 
 def test_several_networks_decide_by_their_mean():
     assert mean([Decision(0.25, 0.0), Decision(0.75, 50.0)]) == Decision(0.5, 25.0)
+
+
+def tried(healthy, scarred):
+    """Returns trials in which so many ml were called in patients without and with scar."""
+    return [
+        *(Trial(f"n{i}", 0.0, ml) for i, ml in enumerate(healthy)),
+        *(Trial(f"p{i}", 9.0, ml) for i, ml in enumerate(scarred)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("healthy", "scarred", "least"),
+    [
+        ([0, 0.5, 2], [3, 8, 12], 2),  # between those with scar and those without
+        ([0, 0, 0], [0, 8], 0),  # nothing to gain
+        ([1, 2, 6], [4, 8], 2),  # up to 6 one is lost for one
+        ([1, 5, 6], [4, 8], 6),  # one is lost for two
+        ([5], [4, 8], 0),  # one is lost for one: the lowest
+        ([1, 9], [8], 1),  # the largest scar stays
+        ([1, 9], [], 0),
+        ([], [], 0),
+    ],
+)
+def test_the_least_volume_is_the_lowest_that_tells_most_patients_rightly(
+    healthy, scarred, least
+):
+    trials = tried(healthy, scarred)
+    assert least_ml(trials) == least
+    right = {
+        limit: sum((t.said_ml > limit) == (t.true_ml > 0) for t in trials)
+        for limit in (*np.arange(0, max(scarred, default=0), 0.25), least)
+    }
+    assert right[least] == max(right.values())
+
+
+def test_a_patient_counts_once_and_not_for_himself():
+    trials = tried([0.5, 2], [3, 8])
+    assert least_ml(trials, but="n1") == 0.5
+    assert least_ml(trials, but="p0") == 2
+    assert least_ml([*trials, *[Trial("n1", 0.0, 1.0)] * 3]) == 1.25  # the mean of his

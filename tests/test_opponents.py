@@ -8,7 +8,7 @@ import pytest
 from scarseg_jax.prepare.cut import cut
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold
-from scarseg_jax.run import Decision
+from scarseg_jax.run import Decision, Trial
 from scarseg_jax.segment import opponents
 from scarseg_jax.segment.thresholds import fwhm
 from scarseg_jax.study import Slices
@@ -69,3 +69,24 @@ def test_the_choice_is_made_on_the_images_own_grid(data):
     blind = dataclasses.replace(scores, crop=np.zeros_like(scores.crop))
     chosen = opponents.choose(scores, data, FOLDS, LEVELS)
     assert opponents.choose(blind, data, FOLDS, LEVELS) == chosen
+
+
+def test_a_patient_has_no_scar_where_others_without_any_have_as_much(data):
+    scores = opponents.score(fwhm, data)
+    decisions = [Decision(0.5)] * 3
+    trials = opponents.tried(scores, data, FOLDS, decisions)
+    assert [trial.patient for trial in trials] == ["c", "a", "b"]
+    plain = opponents.answers(scores, data, FOLDS, decisions)
+    for trial in trials:
+        assert trial.true_ml > 0
+        study = next(s for s in data.studies if s.patient == trial.patient)
+        called = study.geometry.volume_ml(plain.native[trial.patient][0])
+        assert trial.said_ml == called > 0
+    most = max(trial.said_ml for trial in trials)
+    healthy = [Trial("a", 0.0, 2 * most), Trial("else", 9.0, 3 * most)]
+    said = opponents.answers(scores, data, FOLDS, decisions, healthy)
+    np.testing.assert_array_equal(said.native["a"], plain.native["a"])
+    assert not said.native["b"].any()
+    assert not said.native["c"].any()
+    np.testing.assert_array_equal(said.crop[:, :2], plain.crop[:, :2])
+    assert not said.crop[:, 2:].any()

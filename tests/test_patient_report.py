@@ -241,6 +241,17 @@ def test_warnings_come_first(tmp_path):
     assert "No warnings" in written(tmp_path, found, none)
 
 
+def test_scar_too_little_to_be_called_is_warned_of(tmp_path):
+    found, numbers = drawn()
+    decision = dataclasses.replace(found.decision, min_ml=2.0)
+    found = dataclasses.replace(found, decision=decision)
+    assert "Not called scar" not in page_of(tmp_path, found, numbers).text
+    found = dataclasses.replace(found, dismissed_ml=1.5)
+    text = page_of(tmp_path, found, numbers).text
+    assert "Not called scar: 1.6 g that the networks would call" in text
+    assert "not more in all than 2.1 g" in text
+
+
 @pytest.mark.parametrize(("patient", "seen"), [(None, 0), ("a", 1), ("c", 2)])
 def test_networks_that_had_seen_the_patient_are_warned_of(tmp_path, patient, seen):
     page = page_of(tmp_path, *drawn(patient=patient))
@@ -385,7 +396,7 @@ def test_so_it_does_when_a_person_corrected_every_slice(tmp_path, slices):
     found = dataclasses.replace(found, review=review)
     assert pages_of(tmp_path, found, numbers) == 2
     page = Page((tmp_path / "page.html").read_text())
-    assert "accepted by a person; the networks' own limits are 0.35 and" in page.text
+    assert "accepted by a person; the networks' own limits are 0.35, " in page.text
     assert f"{slices - 1}: 1.2 ml added, 0.5 ml erased" in page.text
     assert "scar, corrected by hand" in page.text
 

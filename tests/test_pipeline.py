@@ -259,3 +259,27 @@ def test_the_interval_is_told_by_others_trials_and_not_for_a_threshold_of_ones_o
     assert "t3" not in json.dumps(report)
     assert find_scar(model, study, threshold=0.3).between_ml is None
     assert find_scar(model, drawn).between_ml is None  # nobody tried it in a given wall
+
+
+def test_less_scar_than_the_run_calls_in_healthy_patients_is_none():
+    model, study = model_of(protocol=1), draw_study("p", seed=7)
+    plain = find_scar(model, study)
+    volume_ml = plain.scar_ml
+    assert plain.dismissed_ml == plain.decision.min_ml == 0 < volume_ml
+    trials = (Trial("a", 0.0, 2 * volume_ml), Trial("t", 9.0, 9 * volume_ml))
+    members = (dataclasses.replace(model.members[0], trials=trials), *model.members[1:])
+    run = dataclasses.replace(model.run, members=members)
+    model = dataclasses.replace(model, run=run, members=members)
+    found = find_scar(model, study)
+    assert found.decision.min_ml == found.dismissed_ml * 2 == 2 * volume_ml
+    assert not found.scar.any()
+    assert describe(found)["min_ml"] == 2 * volume_ml
+    np.testing.assert_array_equal(found.probability, plain.probability)
+    anyhow = find_scar(model, study, threshold=plain.decision.threshold)
+    np.testing.assert_array_equal(anyhow.scar, plain.scar)
+    own = find_scar(model, draw_study("of any name", seed=0))  # a's own does not count
+    assert own.patient == "a"
+    assert own.scar.any()
+    fixed = dataclasses.replace(run, settings={**run.settings, "threshold": 0.4})
+    told = find_scar(dataclasses.replace(model, run=fixed), study)
+    np.testing.assert_array_equal(told.scar, plain.scar)

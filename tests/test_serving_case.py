@@ -90,6 +90,15 @@ def test_what_was_painted_stays_whatever_the_threshold():
     assert cases.undone(back) is back
 
 
+def test_too_little_in_all_is_not_called_but_told():
+    case = case_of()
+    volume_ml = cases.segmentation(case).scar_ml
+    for least, dismissed_ml in ((0.99 * volume_ml, 0), (1.01 * volume_ml, volume_ml)):
+        found = cases.segmentation(cases.decided(case, Decision(0.5, 0.0, least)))
+        assert found.scar_ml == volume_ml - dismissed_ml
+        assert found.dismissed_ml == dismissed_ml
+
+
 def test_clearing_takes_all_by_hand_away_and_can_be_undone():
     case = cases.painted(cases.painted(case_of(), stroke(WALL)), stroke(WALL, z=1))
     clear = cases.cleared(case)
@@ -125,7 +134,16 @@ def test_an_odd_stroke_is_refused(odd):
 
 
 @pytest.mark.parametrize(
-    "odd", [(0.0, 0.0), (1.0, 0.0), (float("nan"), 0.0), (0.5, -1.0), (0.5, np.inf)]
+    "odd",
+    [
+        (0.0, 0.0),
+        (1.0, 0.0),
+        (float("nan"), 0.0),
+        (0.5, -1.0),
+        (0.5, np.inf),
+        (0.5, 0.0, -1.0),
+        (0.5, 0.0, float("nan")),
+    ],
 )
 def test_an_odd_decision_is_refused(odd):
     with pytest.raises(InputError, match="expected a probability between 0 and 1"):
@@ -236,7 +254,7 @@ def test_the_review_says_what_was_changed_and_by_how_much(tmp_path):
         "added_ml": pytest.approx(pixel_ml),
         "erased_ml": pytest.approx(pixel_ml),
         "corrected_slices": [0, 1],
-        "of_the_networks": {"threshold": 0.5, "min_area_mm2": 0.0},
+        "of_the_networks": {"threshold": 0.5, "min_area_mm2": 0.0, "min_ml": 0.0},
     }
     page = tmp_path / "page.html"
     write_patient_report(page, found, cases.measured(case, found))

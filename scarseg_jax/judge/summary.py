@@ -391,8 +391,11 @@ def _decision_rule(about: About) -> str:
     flatters = " (the oracle's: not a result)" if about.decided_on == "test" else ""
     return (
         f"{called}; both were chosen for {of} on its fold's {about.decided_on} patients"
-        f"{flatters}: of what comes within two points of the best mean Dice of slices"
-        " with scar the largest area, and the mean of its thresholds."
+        f"{flatters}: of what comes within two points of the best mean Dice of slices,"
+        " one without scar counting 1 if nothing is called in it and else 0, the smallest"
+        " area, and the mean of its thresholds. In a patient with no more in all"
+        " than a limit none is called: the lowest limit that tells most of the other"
+        " patients who chose rightly into those with scar and those without."
     )
 
 

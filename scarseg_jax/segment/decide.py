@@ -1,11 +1,11 @@
-"""Probabilities to masks: from which value, and from which area, scar is called."""
+"""Probabilities to masks: from which value, area and volume scar is called."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
-from scarseg_jax.run import Decision
+from scarseg_jax.run import Decision, Trial
 
 # Of the areas from which `best` takes one, in a slice.
 AREAS_MM2 = (0.0, 25.0, 50.0, 75.0, 100.0, 150.0)
@@ -16,12 +16,12 @@ _TOUCHING = np.ones((3, 3), bool)  # pixels at a corner belong together
 def call_scar(
     probability: np.ndarray, pixel_mm2: np.ndarray, decision: Decision
 ) -> np.ndarray:
-    """Returns the (n, H, W) bool mask of slices.
+    """Returns the (n, H, W) bool mask of slices, each by itself.
 
     Args:
       probability: (n, H, W).
       pixel_mm2: (n,) area of each slice's pixels.
-      decision: When scar is called.
+      decision: When scar is called; its volume is a patient's, see `pipeline.call_scar`.
     """
     called = probability >= decision.threshold
     return without_small(called, decision.min_area_mm2 / np.asarray(pixel_mm2))
@@ -65,6 +65,34 @@ def best(dice: np.ndarray, thresholds: Sequence[float]) -> Decision:
     smallest = np.flatnonzero(good.any(axis=1))[0]
     threshold = np.mean(np.array(thresholds)[good[smallest]])
     return Decision(round(float(threshold), 3), AREAS_MM2[smallest])
+
+
+def least_ml(trials: Sequence[Trial], *, but: str | None = None) -> float:
+    """Returns the volume above which a patient has scar: less is called in healthy ones.
+
+    Of all limits it is the lowest that tells most of the trials' patients rightly apart,
+    those with scar and those without: 0, or what is called in one of the latter. The
+    largest true scar stays, so without any there is no limit.
+
+    Args:
+      trials: Before any such limit; each patient counts once, with the mean.
+      but: A patient whose own trial does not count.
+    """
+    said: dict[tuple[str, bool], list[float]] = {}
+    for trial in trials:
+        if trial.patient != but:
+            own = said.setdefault((trial.patient, trial.true_ml > 0), [])
+            own.append(trial.said_ml)
+    called = sorted(
+        (float(np.mean(own)), scarred) for (_, scarred), own in said.items()
+    )
+    called = [(ml, scarred) for ml, scarred in called if ml > 0]
+    while called and not called[-1][1]:
+        called.pop()
+    # How many patients more are told rightly by a limit above the first n volumes.
+    gained = np.cumsum([0, *(-1 if scarred else 1 for _, scarred in called[:-1])])
+    above = int(gained.argmax())
+    return called[above - 1][0] if above else 0.0
 
 
 def slice_dice(

@@ -12,7 +12,11 @@ _LEAST_ML = 2.0
 
 
 def interval_ml(
-    said_ml: float, trials: Sequence[Trial], *, but: str | None = None
+    said_ml: float,
+    trials: Sequence[Trial],
+    *,
+    min_ml: float = 0.0,
+    but: str | None = None,
 ) -> tuple[float, float] | None:
     """Returns where the true volume lies with a probability of 90 %.
 
@@ -24,6 +28,7 @@ def interval_ml(
     Args:
       said_ml: The volume of what is called scar.
       trials: Of patients that no weight was fitted to.
+      min_ml: The volume above which a patient's scar is called, in trials as elsewhere.
       but: A patient whose own trial does not count.
 
     Returns:
@@ -32,7 +37,8 @@ def interval_ml(
     of_each: dict[str, list[float]] = {}
     for trial in trials:
         if trial.patient != but:
-            error = (trial.true_ml - trial.said_ml) / (trial.said_ml + _LEAST_ML)
+            said = trial.said_ml if trial.said_ml > min_ml else 0.0
+            error = (trial.true_ml - said) / (said + _LEAST_ML)
             of_each.setdefault(trial.patient, []).append(error)
     errors = sorted(float(np.mean(own)) for own in of_each.values())
     rank = math.ceil((len(errors) + 1) * (1 + INTERVAL_LEVEL) / 2)

@@ -1,8 +1,8 @@
 """Methods without training, given what a network is given.
 
-The score and the area from which scar is called are chosen for each fold on the
-validation patients of the networks and by their rule, `decide.best`, but on the images'
-own grids, on which all are judged.
+The score, the area and the volume from which scar is called are chosen for each fold on
+the validation patients of the networks and by their rules, `decide.best` and
+`decide.least_ml`, on the images' own grids, on which all are judged.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from scarseg_jax.judge.summary import Answers
 from scarseg_jax.prepare.clean import clean
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold
-from scarseg_jax.run import Decision
-from scarseg_jax.segment import classical, decide
+from scarseg_jax.run import Decision, Trial
+from scarseg_jax.segment import classical, decide, pipeline
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,25 +72,57 @@ def choose(
     return [decide.best(dice[fold.validation], levels) for fold in folds]
 
 
+def tried(
+    scores: Scores, data: DataSet, folds: Sequence[Fold], decisions: Sequence[Decision]
+) -> list[Trial]:
+    """Returns what each fold's decision calls scar in its validation patients."""
+    trials = []
+    for fold, decision in zip(folds, decisions, strict=True):
+        chose = set(data.slices.patient[fold.validation].tolist())
+        for study in data.studies:
+            if study.patient in chose:
+                own = scores.native[study.patient]
+                called = pipeline.call_scar(own, study, decision)
+                true_ml, said_ml = (
+                    study.geometry.volume_ml(mask)
+                    for mask in (np.asarray(study.scar), called)
+                )
+                trials.append(Trial(study.patient, true_ml, said_ml))
+    return trials
+
+
 def answers(
     scores: Scores,
     data: DataSet,
     folds: Sequence[Fold],
     decisions: Sequence[Decision],
+    trials: Sequence[Trial] = (),
 ) -> Answers:
-    """Returns what a method calls scar in each fold's test patients, on either grid."""
+    """Returns what a method calls scar in each fold's test patients, on either grid.
+
+    Args:
+      scores: The method's.
+      data: The data set.
+      folds: The splits.
+      decisions: Of each fold.
+      trials: From `tried`; others' tell the least volume that is called in a patient.
+    """
     slices = data.slices
     fold = np.zeros(len(slices.slice), int)
     crop = np.zeros(slices.scar.shape, bool)
     native = {}
     for number, (one, decision) in enumerate(zip(folds, decisions, strict=True)):
         fold[one.test] = number
-        area_mm2 = slices.pixel_mm[one.test] ** 2
-        crop[one.test] = decide.call_scar(scores.crop[one.test], area_mm2, decision)
-        tested = set(slices.patient[one.test].tolist())
+        tested = slices.patient[one.test]
         for study in data.studies:
-            if study.patient in tested:
-                area_mm2 = np.full(len(study.image), study.geometry.pixel_mm2)
-                own = scores.native[study.patient]
-                native[study.patient] = decide.call_scar(own, area_mm2, decision)[None]
+            its = one.test[tested == study.patient]
+            if its.size:
+                own = dataclasses.replace(
+                    decision, min_ml=decide.least_ml(trials, but=study.patient)
+                )
+                scar = pipeline.call_scar(scores.native[study.patient], study, own)
+                native[study.patient] = scar[None]
+                if scar.any():
+                    area_mm2 = slices.pixel_mm[its] ** 2
+                    crop[its] = decide.call_scar(scores.crop[its], area_mm2, own)
     return Answers(fold=fold, seeds=(0,), crop=crop[None], native=native)

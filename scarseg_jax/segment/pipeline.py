@@ -15,7 +15,7 @@ from scarseg_jax.learn import targets
 from scarseg_jax.prepare import likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.prepare.unlike import traits_of, unlike
-from scarseg_jax.run import Decision, Segmentation, TrainedMember
+from scarseg_jax.run import Decision, RunRecord, Segmentation, TrainedMember
 from scarseg_jax.segment import decide
 from scarseg_jax.segment.interval import interval_ml
 from scarseg_jax.segment.look import (
@@ -91,6 +91,8 @@ def find_scar(
     if found:
         _check_found(study, found, force=force)
     decision = decision_of(members, threshold)
+    if threshold is None:
+        decision = for_patient(decision, model.run, patient)
     scar, no_reflow = call_scar(answer.scar, study, decision), study.no_reflow
     if no_reflow is None and answer.no_reflow is not None:
         # Wherever they say any scar: what of it is called, a reader may yet change.
@@ -101,7 +103,9 @@ def find_scar(
     as_tried = given if needed else not given
     if threshold is None and as_tried:  # else nobody knows how far off it is
         said_ml = study.geometry.volume_ml(scar)
-        between_ml = interval_ml(said_ml, model.run.trials, but=patient)
+        between_ml = interval_ml(
+            said_ml, model.run.trials, min_ml=decision.min_ml, but=patient
+        )
     return Segmentation(
         study=study,
         probability=answer.scar,
@@ -116,6 +120,7 @@ def find_scar(
         left_out=tuple(m for m in model.members if m not in members),
         between_ml=between_ml,
         unlike=tuple(unlike(traits_of(study, said.slices), model.run.typical)),
+        dismissed_ml=dismissed_ml(answer.scar, study, decision),
     )
 
 
@@ -136,6 +141,20 @@ def decision_of(
     if not 0 < threshold < 1:
         raise InputError(f"--threshold={threshold}; expected between 0 and 1")
     return Decision(threshold)
+
+
+def for_patient(decision: Decision, run: RunRecord, patient: str | None) -> Decision:
+    """Returns a decision with the least volume, which others of the run tell.
+
+    Args:
+      decision: Of its networks.
+      run: The run.
+      patient: Whose of the run the study is; None: nobody's.
+    """
+    if not run.chose:
+        return decision
+    least = decide.least_ml(run.trials, but=patient)
+    return dataclasses.replace(decision, min_ml=least)
 
 
 def _check_found(study: Study, found: Ventricle, *, force: bool) -> None:
@@ -226,4 +245,14 @@ def on_native_grid(
 def call_scar(probability: np.ndarray, study: Study, decision: Decision) -> np.ndarray:
     """Returns the (Z, Y, X) bool scar of probabilities on a study's own grid."""
     pixel_mm2 = np.full(len(probability), study.geometry.pixel_mm2)
-    return decide.call_scar(probability, pixel_mm2, decision)
+    called = decide.call_scar(probability, pixel_mm2, decision)
+    if study.geometry.volume_ml(called) <= decision.min_ml:
+        called[:] = False
+    return called
+
+
+def dismissed_ml(probability: np.ndarray, study: Study, decision: Decision) -> float:
+    """Returns the volume of what is not called because it is too little, mostly 0."""
+    anyhow = call_scar(probability, study, dataclasses.replace(decision, min_ml=0.0))
+    volume_ml = study.geometry.volume_ml(anyhow)
+    return volume_ml if volume_ml <= decision.min_ml else 0.0

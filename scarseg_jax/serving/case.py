@@ -16,7 +16,7 @@ from scarseg_jax.measure.segments import Reference, from_insertions
 from scarseg_jax.measure.walls import Wall, walls_of
 from scarseg_jax.run import Decision, Review, Segmentation
 from scarseg_jax.segment.intensities import by_intensity
-from scarseg_jax.segment.pipeline import call_scar
+from scarseg_jax.segment.pipeline import call_scar, dismissed_ml
 from scarseg_jax.writers.segmentation import numbers_of, with_walls
 
 ADD, ERASE = 1, -1
@@ -89,13 +89,13 @@ def decided(case: Case, decision: Decision) -> Case:
     """Returns the case with scar called otherwise.
 
     Raises:
-      InputError: If the threshold is no probability, or the area no area.
+      InputError: If the threshold is no probability, the area or the volume none.
     """
-    threshold, area = decision.threshold, decision.min_area_mm2
-    if not (0 < threshold < 1 and 0 <= area < math.inf):
+    threshold, area, volume = dataclasses.astuple(decision)
+    if not (0 < threshold < 1 and 0 <= area < math.inf and 0 <= volume < math.inf):
         raise InputError(
-            f"threshold {threshold:g} and smallest area {area:g} mm²; expected a"
-            " probability between 0 and 1, and an area of 0 or more"
+            f"threshold {threshold:g}, smallest area {area:g} mm² and smallest scar"
+            f" {volume:g} ml; expected a probability between 0 and 1, and 0 or more"
         )
     return dataclasses.replace(case, decision=decision, accepted=False)
 
@@ -223,6 +223,7 @@ def segmentation(case: Case) -> Segmentation:
         case.found,
         scar=(called | (case.hand == ADD)) & (case.hand != ERASE),
         decision=case.decision,
+        dismissed_ml=_dismissed_ml(case),
         between_ml=case.found.between_ml if networks_own else None,
         review=review_of(case) if case.accepted else None,
     )
@@ -249,6 +250,10 @@ def review_of(case: Case) -> Review:
 
 def _called(case: Case) -> np.ndarray:
     return call_scar(case.found.probability, case.found.study, case.decision)
+
+
+def _dismissed_ml(case: Case) -> float:
+    return dismissed_ml(case.found.probability, case.found.study, case.decision)
 
 
 def _by_hand(case: Case, where: tuple[slice, ...], hand: np.ndarray) -> Case:

@@ -46,7 +46,7 @@ let wanted = null; // the latest place of the sliders, of which those between ar
 
 function decide() {
   const waiting = wanted !== null;
-  wanted = { threshold: +$("threshold").value, min_area_mm2: +$("area").value };
+  wanted = { threshold: +$("threshold").value, min_area_mm2: +$("area").value, min_ml: +$("least").value };
   tellSliders(wanted);
   if (waiting) return;
   deed("decide", () => {
@@ -188,6 +188,7 @@ function show(now) {
   if (wanted === null) {
     $("threshold").value = now.threshold;
     $("area").value = now.min_area_mm2;
+    $("least").value = now.min_ml;
     tellSliders(now);
   }
   turnOff($("own"), now.networks_own);
@@ -230,6 +231,7 @@ function tellSliders(decision) {
   const said = [
     ["threshold", (+decision.threshold.toFixed(3)).toString()],
     ["area", `${+decision.min_area_mm2.toFixed(1)} mm²`],
+    ["least", `${+decision.min_ml.toFixed(1)} ml`],
     ["width", `${$("width").value} mm`],
   ];
   for (const [id, words] of said) {
@@ -380,6 +382,7 @@ $("width").addEventListener("input", () => setWidth(0));
 document.querySelectorAll("[name=tool]").forEach((one) => one.addEventListener("change", () => study && draw()));
 $("threshold").addEventListener("input", decide);
 $("area").addEventListener("input", decide);
+$("least").addEventListener("input", decide);
 onClick("own", () => deed("decide", () => ({ decision: null })));
 onClick("undo", () => deed("undo"));
 onClick("clear", () => deed("clear"));

@@ -41,6 +41,7 @@ def state(case: Case) -> dict[str, Any]:
     return {
         "threshold": case.decision.threshold,
         "min_area_mm2": case.decision.min_area_mm2,
+        "min_ml": case.decision.min_ml,
         "networks_own": case.decision == case.found.decision,
         "outlines": [outline(mask) for mask in found.scar],
         "said": [said_of(found, z) for z in range(len(found.scar))],

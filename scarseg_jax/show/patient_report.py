@@ -130,7 +130,17 @@ def warnings_of(found: Segmentation, numbers: Numbers) -> list[str]:
             "Nobody drew the myocardium: the networks found it, and every figure of the"
             " LV rests on it. See that its outline is right."
         )
+    if found.dismissed_ml:
+        said.append(
+            f"Not called scar: {_mass(found.dismissed_ml)} that the networks would call,"
+            f" because it is not more in all than {_mass(found.decision.min_ml)}: so much"
+            " they call in a patient without scar, too. Look at the probabilities."
+        )
     return [*said, *numbers.warnings]
+
+
+def _mass(volume_ml: float) -> str:
+    return f"{DENSITY_G_PER_ML * volume_ml:.1f} g"
 
 
 def _count_seen(found: Segmentation) -> int:
@@ -153,7 +163,10 @@ def _seen(found: Segmentation) -> str:
 
 def _review(review: Review) -> str:
     """Returns what a person did, in words."""
-    asked = f"{review.asked.threshold:.3g} and {review.asked.min_area_mm2:.3g} mm²"
+    asked = (
+        f"{review.asked.threshold:.3g}, {review.asked.min_area_mm2:.3g} mm² and"
+        f" {review.asked.min_ml:.3g} ml"
+    )
     said = f"accepted by a person; the networks' own limits are {asked}"
     if not review.by_hand:
         return f"{said}; not corrected by hand"
@@ -330,6 +343,7 @@ def _made(found: Segmentation, shown: tuple[float, float]) -> dict[str, str]:
         "Network": f"{network}; preparation {run.preparation}",
         "Threshold": f"a mean probability of {decision.threshold:.3g}",
         "Smallest area": f"{decision.min_area_mm2:.3g} mm² of connected pixels",
+        "Smallest scar": f"more than {decision.min_ml:.3g} ml in all",
         "Image": f"{_grid(study)}; {_PHASE[study.phase_sensitive]}",
         "Pictures": f"black {black:.4g}, white {white:.4g} (percentiles {low}, {high})",
         "Data of the networks": f"{run.source}, hash {run.data_hash}",

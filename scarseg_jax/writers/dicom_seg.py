@@ -114,6 +114,7 @@ def parameters_of(found: run.Segmentation) -> dict[str, str]:
         "members": ",".join(members),
         "threshold": f"{found.decision.threshold:g}",
         "min_area_mm2": f"{found.decision.min_area_mm2:g}",
+        "min_ml": f"{found.decision.min_ml:g}",
     }
 
 
