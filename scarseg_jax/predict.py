@@ -145,7 +145,10 @@ _KEEP_IDENTIFIERS = flags.DEFINE_bool(
     " identifiers.csv says which study is which file.",
 )
 _PROBABILITY = flags.DEFINE_bool(
-    "probability", False, "Write the probability of scar beside it too."
+    "probability",
+    False,
+    "Write the probability of scar beside it too, and how far the"
+    " networks disagree about it.",
 )
 _DICOM_SEG = flags.DEFINE_string(
     "dicom_seg",

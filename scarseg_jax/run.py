@@ -269,6 +269,8 @@ class Segmentation:
       between_ml: Where the scar's true volume lies with a probability of
         `INTERVAL_LEVEL`; None where that cannot be told.
       unlike: In which ways the study is unlike those of the run; sentences.
+      disagreement: (Z, Y, X) float32 standard deviation of the networks' probabilities of
+        scar; None of a single one's.
       dismissed_ml: What would be called scar, were it not too little of it in all.
       review: A person's, who accepted it; None if nobody has looked.
     """
@@ -286,6 +288,7 @@ class Segmentation:
     left_out: tuple[TrainedMember, ...] = ()
     between_ml: tuple[float, float] | None = None
     unlike: tuple[str, ...] = ()
+    disagreement: np.ndarray | None = None
     dismissed_ml: float = 0.0
     review: Review | None = None
 

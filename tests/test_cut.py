@@ -165,7 +165,7 @@ def scar_on_grid(crops, slices, study, *, protocol=2, inside=None):
     """Returns where probabilities of scar alone come to lie."""
     view = View(protocol, False, 0, "hough", "scar")
     return on_native_grid(
-        Said(slices, crops[..., None]), study, view, inside=inside
+        Said(slices, crops[None, ..., None]), study, view, inside=inside
     ).scar
 
 
@@ -226,7 +226,7 @@ def test_protocol_3_calls_scar_inside_the_wall_that_it_finds(study):
     everywhere = np.full_like(said[..., 2:], 0.01)  # faintly, of scar
     said[..., 2:] = np.maximum(said[..., 2:], everywhere)
     view = View(3, False, 0, "hough", "heart_scar")
-    found = on_native_grid(Said(slices, said), study, view)
+    found = on_native_grid(Said(slices, said[None]), study, view)
     assert found.ventricle is not None
     for name in ("myocardium", "cavity"):
         mine, true = getattr(found.ventricle, name), getattr(study, name)
@@ -234,6 +234,8 @@ def test_protocol_3_calls_scar_inside_the_wall_that_it_finds(study):
     assert not found.scar[~found.ventricle.myocardium].any()
     assert found.scar[found.ventricle.myocardium].all()
     # With a myocardium put in, that one counts.
-    given = on_native_grid(Said(slices, said), study, view, inside=study.myocardium)
+    given = on_native_grid(
+        Said(slices, said[None]), study, view, inside=study.myocardium
+    )
     assert given.ventricle is None
     np.testing.assert_array_equal(given.scar > 0, study.myocardium)

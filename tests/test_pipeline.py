@@ -72,6 +72,7 @@ def test_a_patient_of_the_run_is_answered_for_by_networks_that_never_saw_it(capl
             assert folds_of(found.members) == [fold]
             assert sorted([fold, *folds_of(found.left_out)]) == [0, 1, 2]
             assert found.probability.max() == pytest.approx(SAID[fold])
+            assert found.disagreement is None
             assert found.decision.threshold == pytest.approx(SAID[fold] - 0.1)
             told = json.loads(json.dumps(describe(found, keep_identifiers=True)))
             assert told["unseen_members_only"] is True
@@ -93,6 +94,7 @@ def test_a_new_patient_is_answered_for_by_all(caplog):
     found = find_scar(model_of(), draw_study("a", seed=7))
     assert folds_of(found.members) == [0, 1, 2]
     assert found.probability.max() == pytest.approx(np.mean(SAID))
+    assert found.disagreement.max() == pytest.approx(np.std(SAID))
     told = describe(found)
     assert told["unseen_members_only"] is True
     assert told["of_the_run"] is False
@@ -183,7 +185,12 @@ def test_what_protocol_3_finds_is_written_beside_the_scar_all_or_nothing(
     assert report["myocardium"] == "found"
     write_segmentation(found, tmp_path / "scar.nii.gz")  # our own are replaced
     write_segmentation(found, tmp_path / "scar.nii.gz", probability=True)
-    assert (tmp_path / "scar_probability.nii.gz").exists()
+    for name, values in (
+        ("probability", found.probability),
+        ("disagreement", found.disagreement),
+    ):
+        there = np.asarray(load(tmp_path / f"scar_{name}.nii.gz").dataobj)
+        np.testing.assert_array_equal(there.T, values)
     drawn = find_scar(dataclasses.replace(model, ask=ask), study)
     write_segmentation(drawn, tmp_path / "scar.nii.gz")  # nothing of the first stays
     left = {path.name for path in tmp_path.iterdir()}

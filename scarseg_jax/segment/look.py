@@ -113,14 +113,19 @@ class Said:
 
     Attributes:
       slices: What was looked at.
-      probability: (Z, 64, 64, K - 1) of each class but the background, the mean over
-        those who were asked.
+      each: (M, Z, 64, 64, K - 1) probability of each class but the background, by each
+        of those who were asked.
       found: In which ventricle they looked, where others found one for them.
     """
 
     slices: Slices
-    probability: np.ndarray
+    each: np.ndarray
     found: Ventricle | None = None
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Their mean, (Z, 64, 64, K - 1)."""
+        return self.each.mean(axis=0)
 
 
 def look(networks: Networks, questions: Sequence[Question]) -> list[Said]:
@@ -130,8 +135,8 @@ def look(networks: Networks, questions: Sequence[Question]) -> list[Said]:
     seen = [next(each) if q.slices is None else (q.slices, None) for q in questions]
     said = _asked(networks, [slices for slices, _ in seen], questions)
     return [
-        Said(slices, probability, found)
-        for (slices, found), probability in zip(seen, said, strict=True)
+        Said(slices, each, found)
+        for (slices, found), each in zip(seen, said, strict=True)
     ]
 
 
@@ -177,8 +182,8 @@ def _cut_around_seen(networks: Networks, questions: Sequence[Question]) -> list[
     said = _asked(networks, far, questions)
     each = zip(questions, far, said, strict=True)
     return [
-        view.cut(q.study, _around_seen(q.study, slices, answer, view))
-        for q, slices, answer in each
+        view.cut(q.study, _around_seen(q.study, slices, answers.mean(axis=0), view))
+        for q, slices, answers in each
     ]
 
 
@@ -226,7 +231,7 @@ def ventricle_on_grid(
 def _asked(
     networks: Networks, each: Sequence[Slices], questions: Sequence[Question]
 ) -> list[np.ndarray]:
-    """Returns of each question's slices the mean of what those asked say of them."""
+    """Returns of each question's slices what each of those asked says of them."""
     if not questions:
         return []
     images = [slices.image for slices in each]
@@ -241,6 +246,6 @@ def _asked(
         np.concatenate(images), padded([np.array(w, int) for w in wanted])
     )
     return [
-        np.mean([said[m, at : at + len(stack)] for m, at in where], axis=0)
+        np.stack([said[m, at : at + len(stack)] for m, at in where])
         for stack, where in zip(images, places, strict=True)
     ]

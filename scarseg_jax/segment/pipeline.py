@@ -41,11 +41,14 @@ class Answer:
       scar: (Z, Y, X) float32 probability.
       ventricle: The one that was found, where one was looked for.
       no_reflow: As scar, of which it is a part; None where it is not told apart.
+      disagreement: (Z, Y, X) float32 standard deviation of the networks' probabilities of
+        scar, where several were asked.
     """
 
     scar: np.ndarray
     ventricle: Ventricle | None
     no_reflow: np.ndarray | None = None
+    disagreement: np.ndarray | None = None
 
 
 def find_scar(
@@ -121,6 +124,7 @@ def find_scar(
         between_ml=between_ml,
         unlike=tuple(unlike(traits_of(study, said.slices), model.run.typical)),
         dismissed_ml=dismissed_ml(answer.scar, study, decision),
+        disagreement=answer.disagreement,
     )
 
 
@@ -235,10 +239,15 @@ def on_native_grid(
             ventricle = ventricle_on_grid(own, slices, study, view.classes)
         inside = None if ventricle is None else ventricle.myocardium
     dark = targets.no_reflow_probability(own, view.classes)
+    apart = None
+    if len(said.each) > 1:
+        apart = targets.scar_probability(said.each, view.classes).std(axis=0)
+        apart = on_grid(apart, slices, study)
     return Answer(
         scar if inside is None else scar * inside,
         ventricle,
         None if dark is None else on_grid(dark, slices, study),
+        apart if apart is None or inside is None else apart * inside,
     )
 
 

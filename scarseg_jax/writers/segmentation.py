@@ -55,7 +55,8 @@ def write_segmentation(
       made_from: What the JSON shall say besides, of what was given.
       keep_identifiers: As in `describe`.
       as_nifti: Whether volumes are written, and not the .json alone.
-      probability: Whether NAME_probability is, of scar, as float32.
+      probability: Whether NAME_probability is, of scar, as float32, and of several
+        networks NAME_disagreement, the standard deviation of theirs.
 
     Returns:
       What the JSON holds.
@@ -70,11 +71,12 @@ def write_segmentation(
     report = {**_MAKER, "mask": path.name if as_nifti else None, **said}
     if made_from is not None:
         report["made_from"] = dict(made_from)
-    geometry = found.study.geometry
+    geometry, apart = found.study.geometry, found.disagreement
     wanted = {
         path: as_nifti,
         tissues_path(path): as_nifti and found.found_the_wall,
         probability_path(path): as_nifti and probability,
+        disagreement_path(path): as_nifti and probability and apart is not None,
     }
     with files.replaced(json_path(path)) as partial:
         partial.write_text(json.dumps(report, indent=1), encoding="utf-8")
@@ -88,6 +90,9 @@ def write_segmentation(
             if wanted[probability_path(path)]:
                 values = together.enter_context(_beside(probability_path(path)))
                 nifti.write_values(values, found.probability, geometry)
+            if apart is not None and wanted[disagreement_path(path)]:
+                values = together.enter_context(_beside(disagreement_path(path)))
+                nifti.write_values(values, apart, geometry)
             if as_nifti:
                 nifti.write_mask(path, found.scar, geometry)
         for file, written in wanted.items():  # another image's, it may be
@@ -220,8 +225,8 @@ def json_path(path: Path) -> Path:
 
 def beside_json(path: Path) -> tuple[Path, ...]:
     """Returns the mask's own place, and of all that may go beside it but the JSON."""
-    others = (tissues_path, probability_path, table_path, page_path)
-    return (path, *(place(path) for place in others))
+    volumes = (tissues_path, probability_path, disagreement_path)
+    return (path, *(place(path) for place in (*volumes, table_path, page_path)))
 
 
 def page_path(path: Path) -> Path:
@@ -236,13 +241,22 @@ def table_path(path: Path) -> Path:
 
 def tissues_path(path: Path) -> Path:
     """Returns where the tissues beside a mask go."""
-    return path.with_name(f"{_stem(path)}_tissues{path.name.removeprefix(_stem(path))}")
+    return _volume_path(path, "tissues")
 
 
 def probability_path(path: Path) -> Path:
     """Returns where the probability beside a mask goes."""
+    return _volume_path(path, "probability")
+
+
+def disagreement_path(path: Path) -> Path:
+    """Returns where the networks' disagreement beside a mask goes."""
+    return _volume_path(path, "disagreement")
+
+
+def _volume_path(path: Path, what: str) -> Path:
     ending = path.name.removeprefix(_stem(path))
-    return path.with_name(f"{_stem(path)}_probability{ending}")
+    return path.with_name(f"{_stem(path)}_{what}{ending}")
 
 
 def _beside(path: Path) -> contextlib.AbstractContextManager[Path]:
