@@ -27,6 +27,7 @@ def get_config():
         consensus="staple",  # or majority: how several readers' scars become one
         phantom_patients=30,
         phantom_seed=0,
+        phantom_wide=False,  # of hearts and images that differ more than real ones do
     )
     config.folds = config_dict.create(
         k=0,  # 0 leaves one patient out at a time (3); else so many patient groups

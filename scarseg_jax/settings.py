@@ -33,6 +33,7 @@ class Data:
     consensus: str
     phantom_patients: int
     phantom_seed: int
+    phantom_wide: bool
 
     def __post_init__(self) -> None:
         _check_known("data.source", self.source, SOURCES)

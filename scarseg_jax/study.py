@@ -90,11 +90,13 @@ class Series(Axes):
         says whose they are: no study holds that.
       order: As of `Axes`, of the stored (slices, rows, columns).
       flipped: As of `Axes`.
+      late: Whether it says of itself that it is late enhancement or inversion recovery.
     """
 
     read_frames: Callable[[], Sequence[Frame]]
     order: tuple[int, int, int]
     flipped: tuple[bool, bool, bool]
+    late: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from scarseg_jax import prediction
 from scarseg_jax.errors import InputError
+from scarseg_jax.prepare.unlike import not_late
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.study import Study
 
@@ -472,6 +473,18 @@ def test_a_real_oblique_cine_with_its_contours():
     outer = (cavity | wall).sum(axis=(1, 2))[::8]
     np.testing.assert_allclose(outer, [1702.875, 687.625], atol=1.5)
     assert study.image[cavity].mean() > 2 * study.image[wall].mean()
+    assert "may be cine" in not_late(study)[0]
+
+
+def test_a_stack_that_does_not_say_it_is_late_is_suspect(patient, tmp_path):
+    late = read_patient(write(tmp_path / "late", images(patient, kind="magnitude")))
+    assert not_late(late) == not_late(patient) == []
+    files = images(patient, kind="magnitude", SeriesDescription="sax stack")
+    for file in files:
+        del file.InversionTime
+        file.ScanningSequence = "GR"
+    (said,) = not_late(read_patient(write(tmp_path / "cine", files)))
+    assert "may be cine" in said
 
 
 def test_kinds_are_told_by_the_image_type(patient, tmp_path):

@@ -175,3 +175,22 @@ def test_the_heart_is_found(studies):
         boxes = crop.boxes(found, study.spacing_mm)
         kept += [crop.contains(*p) for p in zip(boxes, study.myocardium, strict=True)]
     assert np.mean(kept) > 0.95
+
+
+def test_a_wide_phantom_differs_more_and_is_as_well_drawn():
+    names = phantom.list_patients(16)
+    found = [phantom.simulate_study(name, wide=True) for name in names]
+    again = phantom.simulate_study(names[3], wide=True)
+    np.testing.assert_array_equal(again.image, found[3].image)
+    shares = []
+    for study in found:
+        assert not (study.scar & ~study.myocardium).any()
+        assert not (study.cavity & study.myocardium).any()
+        assert study.myocardium.any()
+        assert np.isfinite(study.image).all()
+        shares.append(study.scar.sum() / study.myocardium.sum())
+    assert sum(share == 0 for share in shares) >= 2
+    assert max(shares) > 0.3
+    pixels = [study.spacing_mm[1] for study in found]
+    assert max(pixels) / min(pixels) > 1.8
+    assert len({study.phase_sensitive for study in found}) == 2

@@ -94,6 +94,7 @@ def test_a_new_patient_is_answered_for_by_all(caplog):
     found = find_scar(model_of(), draw_study("a", seed=7))
     assert folds_of(found.members) == [0, 1, 2]
     assert found.probability.max() == pytest.approx(np.mean(SAID))
+    assert found.disagreement is not None
     assert found.disagreement.max() == pytest.approx(np.std(SAID))
     told = describe(found)
     assert told["unseen_members_only"] is True

@@ -1,8 +1,8 @@
 """Whether an image is unlike those that networks learned from, by what can be measured.
 
 It knows sizes and how grey values are spread in the crop. What has the same it does not
-tell: a cine frame's lie among those of late enhancement, so nothing here sees that it is
-none.
+tell: a cine frame's lie among those of late enhancement (so do the brightness of wall and
+cavity, and how far apart they are), so that it is none is seen by its header alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,6 +54,17 @@ def ranges_of(traits: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, f
         name: (float(f"{min(own):.3g}"), float(f"{max(own):.3g}"))
         for name, own in columns.items()
     }
+
+
+def not_late(study: Study) -> list[str]:
+    """Returns what is odd about the kind of image, as far as a header tells; sentences."""
+    if study.series is None or study.series.late:
+        return []
+    said = (
+        "Nothing in the DICOM headers says that this is late enhancement or inversion"
+        " recovery; it may be cine, and scar in it means nothing."
+    )
+    return [said]
 
 
 def unlike(

@@ -30,6 +30,7 @@ class Stack(Axes):
       flipped: As of `Axes`.
       geometry: Of the study.
       phase_sensitive: Whether the sign of the signal was kept.
+      late: As of `study.Series`.
       name: Of the series, for messages.
     """
 
@@ -38,6 +39,7 @@ class Stack(Axes):
     flipped: tuple[bool, bool, bool]
     geometry: Geometry
     phase_sensitive: bool
+    late: bool
     name: str
 
     @property
@@ -71,7 +73,7 @@ def to_study(stack: Stack) -> Study:
         read_image(stack),
         stack.geometry,
         phase_sensitive=stack.phase_sensitive,
-        series=Series(lambda: _frames(stack), stack.order, stack.flipped),
+        series=Series(lambda: _frames(stack), stack.order, stack.flipped, stack.late),
     )
 
 
@@ -101,6 +103,7 @@ def open_stack(path: Path, *, series: Sequence[str] = (), time: int = 0) -> Stac
         flipped,
         geometry,
         chosen.kind is Kind.PHASE_SENSITIVE,
+        dicom_series.is_late(chosen),
         f"series ..{chosen.uid_end}",
     )
 

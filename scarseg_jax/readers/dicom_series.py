@@ -164,7 +164,7 @@ def choose(
         chosen = _asked(series, asked)
     else:
         left = [s for s in series if _possible(s, many=many)]
-        for keep in (_is_stack, _is_short_axis, _is_late):
+        for keep in (_is_stack, _is_short_axis, is_late):
             left = [s for s in left if keep(s)] or left
         if len(left) > 1 and len({_place_key(s) for s in left}) == 1:
             sensitive = [s for s in left if s.kind is Kind.PHASE_SENSITIVE]
@@ -178,7 +178,7 @@ def choose(
                 f" place with --time. There are: {listed}"
             )
         chosen = left[0]
-        if not _is_late(chosen):
+        if not is_late(chosen):
             _log.warning(
                 "DICOM: nothing in the header of series %s says that it is late"
                 " enhancement; it is taken as such",
@@ -307,7 +307,8 @@ def _is_short_axis(series: Series) -> bool:
     return abs(float(normal @ _APEX)) > math.cos(math.radians(_SHORT_AXIS_DEG))
 
 
-def _is_late(series: Series) -> bool:
+def is_late(series: Series) -> bool:
+    """Returns whether it says of itself that it is late or an inversion recovery."""
     fields = series.images[0].fields
     sequence = np.atleast_1d(fields.get("ScanningSequence", "")).tolist()
     return (

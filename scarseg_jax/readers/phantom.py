@@ -76,6 +76,7 @@ class _Patient(NamedTuple):
     scar_levels: tuple[float, float]
     scar_uptake: float  # of contrast agent, relative
     no_reflow: float  # share of the scar's depth; 0 is none
+    blood: float = 0.0  # relative deviation of its 1 / T1
 
 
 class _Plane(NamedTuple):
@@ -103,15 +104,23 @@ def list_patients(count: int = 30) -> tuple[str, ...]:
     return tuple(f"phantom_{number:03d}" for number in range(1, count + 1))
 
 
-def simulate_study(patient: str, *, seed: int = 0) -> Study:
-    """Returns a patient's study; it depends on the name and the seed alone.
+def simulate_study(patient: str, *, seed: int = 0, wide: bool = False) -> Study:
+    """Returns a patient's study; it depends on the arguments alone.
 
     A voxel is myocardium, or scar, where more than half of it is. The scar includes
     its border, which takes up less contrast agent, and its dark core. Another seed
     gives other patients of the same names, which are those of `list_patients`.
+
+    Args:
+      patient: The name.
+      seed: Another one gives others.
+      wide: Whether hearts, scars and images differ far more than real ones do, as to
+        learn from: a quarter is without scar, others have up to all of the wall scarred.
     """
     rng = np.random.default_rng([seed, int(patient.rpartition("_")[2])])
     drawn, sequence = _draw_patient(rng), _draw_sequence(rng)
+    if wide:
+        drawn, sequence = _widen_patient(rng, drawn), _widen_sequence(rng, sequence)
     slices = [_slice(rng, z, drawn, sequence) for z in range(drawn.shape[0])]
     image, *masks = (np.stack(part) for part in zip(*slices, strict=True))
     myocardium, scar, cavity = masks
@@ -188,6 +197,44 @@ def _draw_sequence(rng: np.random.Generator) -> Sequence:
     )
 
 
+def _widen_patient(rng: np.random.Generator, patient: _Patient) -> _Patient:
+    """Returns another patient, by far wider ranges than any scanner's or hospital's.
+
+    Wide on purpose: what learns from images of any contrast and shape is to know real
+    ones as further cases (B. Billot et al. 2023, doi:10.1016/j.media.2023.102789
+    (unverified), do so for brains).
+    """
+    pixel = round(float(rng.uniform(0.8, 2.1)), 4)
+    side = 8 * round(float(rng.uniform(260, 400)) / pixel / 8)
+    size = rng.uniform(0.6, 1.2)
+    sizes = {"epicardium": size, "wall": size * rng.uniform(0.6, 1.25)}
+    return patient._replace(
+        shape=(int(rng.integers(4, 15)), side, side),
+        spacing_mm=(float(rng.choice([5.0, 6.0, 8.0, 10.0, 13.0])), pixel, pixel),
+        outline={
+            name: own * sizes.get(name, 1) for name, own in patient.outline.items()
+        },
+        scar_angle=float(rng.uniform(-np.pi, np.pi)),
+        scar_half_width=float(rng.uniform(0.3, 3.1)),
+        scar_depth=float(rng.uniform(0.3, 1.7) * (rng.random() < 0.75)),
+        scar_uptake=float(rng.uniform(0.35, 1.5)),
+        no_reflow=float(rng.uniform(0.2, 0.7) * (rng.random() < 0.35)),
+        blood=float(rng.uniform(-0.3, 0.3)),
+    )
+
+
+def _widen_sequence(rng: np.random.Generator, sequence: Sequence) -> Sequence:
+    """Returns another sequence: see `_widen_patient`."""
+    null_ms = null_time_ms(MYOCARDIUM.t1_ms, sequence.repetition_ms)
+    return sequence._replace(
+        inversion_ms=null_ms * float(rng.uniform(0.9, 1.3)),
+        phase_sensitive=bool(rng.random() < 0.5),
+        noise=float(np.exp(rng.uniform(np.log(0.005), np.log(0.06)))),
+        acquired=float(rng.uniform(0.4, 1.0)),
+        coil=tuple(rng.normal(0, 0.7, 2)),
+    )
+
+
 def _slice(rng, z: int, patient: _Patient, sequence: Sequence):
     """Returns a slice's image, its myocardium, its scar and its cavity."""
     pixel = patient.spacing_mm[1]
@@ -253,7 +300,7 @@ def _heart(under, plane: _Plane, level: float, patient: _Patient, sequence: Sequ
 
     paint(right + fat - distance, sequence.signal(FAT, 0.04 * lumps))
     paint(right - distance, sequence.signal(MYOCARDIUM, 0.08 * mottle))
-    blood = sequence.signal(BLOOD, 0.05 * lumps)
+    blood = sequence.signal(BLOOD, patient.blood + 0.05 * lumps)
     paint(np.minimum(right - 2.5 - distance + 0.8 * mottle, distance - outer), blood)
     # The infarct grows from the endocardium; it spares the papillary muscles.
     inner = outer - wall_mm

@@ -42,6 +42,7 @@ def open_source(
     slice_axis: int = FIND,
     phantom_patients: int = 30,
     phantom_seed: int = 0,
+    phantom_wide: bool = False,
 ) -> Source:
     """Returns a source; no study is read yet.
 
@@ -53,6 +54,7 @@ def open_source(
       slice_axis: As in `Source`.
       phantom_patients: How many the phantom has.
       phantom_seed: Which they are.
+      phantom_wide: Whether they differ more than real ones do.
 
     Raises:
       InputError: If there is no such folder or no such patient, or a file would be
@@ -60,7 +62,9 @@ def open_source(
     """
     if source == "phantom":
         names = phantom.list_patients(phantom_patients)
-        read = functools.partial(phantom.simulate_study, seed=phantom_seed)
+        read = functools.partial(
+            phantom.simulate_study, seed=phantom_seed, wide=phantom_wide
+        )
         found = Source(names, read)
     else:
         if not path:

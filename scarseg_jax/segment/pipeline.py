@@ -14,7 +14,7 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.learn import targets
 from scarseg_jax.prepare import likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
-from scarseg_jax.prepare.unlike import traits_of, unlike
+from scarseg_jax.prepare.unlike import not_late, traits_of, unlike
 from scarseg_jax.run import Decision, RunRecord, Segmentation, TrainedMember
 from scarseg_jax.segment import decide
 from scarseg_jax.segment.interval import interval_ml
@@ -122,7 +122,10 @@ def find_scar(
         patient=patient,
         left_out=tuple(m for m in model.members if m not in members),
         between_ml=between_ml,
-        unlike=tuple(unlike(traits_of(study, said.slices), model.run.typical)),
+        unlike=(
+            *not_late(study),
+            *unlike(traits_of(study, said.slices), model.run.typical),
+        ),
         dismissed_ml=dismissed_ml(answer.scar, study, decision),
         disagreement=answer.disagreement,
     )
