@@ -246,6 +246,30 @@ def test_another_window_s_study_is_shown_instead_of_changed(page, client, patien
     assert text(page, "#accept") == "Accept"
 
 
+def test_brightness_and_contrast_are_the_pictures_alone(page, client, patient):
+    opened(page, client, patient)
+    before = text(page, "#scar_mass"), scar_of_slice(page)
+    for slider in ("bright", "contrast"):
+        tab_to(page, slider)
+        page.press("ArrowRight", times=4)
+    assert text(page, "#contrast-said") == "120 %"
+    shown = "getComputedStyle(document.querySelector('#stage image')).filter"
+    assert page.value(shown) == "brightness(1.2) contrast(1.2)"
+    settled(page)
+    assert (text(page, "#scar_mass"), scar_of_slice(page)) == before
+
+
+def test_the_least_scar_is_a_slider_too(page, client, patient):
+    opened(page, client, patient)
+    assert text(page, "#least-said") == "0 ml"
+    tab_to(page, "least")
+    page.press("End")
+    settled(page)
+    assert text(page, "#least-said") == "20 ml"
+    assert text(page, "#scar_mass").startswith("0")
+    assert "Not called scar" in text(page, "#warnings")
+
+
 @pytest.mark.parametrize("width", [1400, 390])
 def test_nothing_is_cut_at_the_side(page, client, patient, width):
     opened(page, client, patient)

@@ -233,6 +233,8 @@ function tellSliders(decision) {
     ["area", `${+decision.min_area_mm2.toFixed(1)} mm²`],
     ["least", `${+decision.min_ml.toFixed(1)} ml`],
     ["width", `${$("width").value} mm`],
+    ["bright", `${$("bright").value} %`],
+    ["contrast", `${$("contrast").value} %`],
   ];
   for (const [id, words] of said) {
     $(`${id}-said`).textContent = words;
@@ -379,6 +381,12 @@ function setWidth(by) {
 }
 
 $("width").addEventListener("input", () => setWidth(0));
+for (const id of ["bright", "contrast"]) { // of the picture alone: nothing is measured in it
+  $(id).addEventListener("input", () => {
+    $("stage").style.setProperty(`--${id}`, `${$(id).value}%`);
+    tellSliders(wanted || state);
+  });
+}
 document.querySelectorAll("[name=tool]").forEach((one) => one.addEventListener("change", () => study && draw()));
 $("threshold").addEventListener("input", decide);
 $("area").addEventListener("input", decide);
