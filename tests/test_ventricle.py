@@ -7,13 +7,25 @@ import pytest
 from builders import draw_study
 
 from scarseg_jax.judge.ventricle import FoundVentricles, judge_ventricles
-from scarseg_jax.segment.ventricle import MARGIN_MM, find_ventricle, with_scar
+from scarseg_jax.segment.ventricle import (
+    CAVITY_ODDS,
+    MARGIN_MM,
+    find_ventricle,
+    with_scar,
+)
 
 
 def ring(shape=(3, 40, 40), centre=(20, 20), inner=6, outer=10):
     _, y, x = np.indices(shape)
     far = np.hypot(y - centre[0], x - centre[1])
     return far < inner, (far >= inner) & (far < outer)
+
+
+def test_what_may_be_cavity_or_wall_is_wall_until_the_odds_are_against_it():
+    odds = np.array([[[0.5, 1, 0.99 * CAVITY_ODDS, 1.01 * CAVITY_ODDS]]])
+    found = find_ventricle(0.9 * odds / (1 + odds), 0.9 / (1 + odds))
+    assert found.myocardium.tolist() == [[[True, True, True, False]]]
+    np.testing.assert_array_equal(found.cavity, ~found.myocardium)
 
 
 def test_the_larger_body_is_the_ventricle_and_the_likelier_part_its_wall():

@@ -9,6 +9,10 @@ from scipy import ndimage
 # of the 39 EMIDEC patients with scar, by networks that had not seen them); with two pixels
 # around, which are about as many millimetres, 0.96.
 MARGIN_MM = 3.0
+# How many times as probable as wall the cavity must be. Scar taken for blood is lost, blood
+# taken for wall is seldom called scar: of 1, 1.5, 2, 3 and 5 this gave the scar of the
+# EMIDEC folds' validation patients the best 3-D Dice, by a hair.
+CAVITY_ODDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,7 +32,7 @@ def find_ventricle(cavity: np.ndarray, wall: np.ndarray) -> Ventricle:
     """Returns the ventricle that probabilities tell of.
 
     It is the largest connected body that is more probably ventricle than not; a pixel
-    of it is of the wall where that is at least as probable as the cavity.
+    of it is of the wall unless the cavity is `CAVITY_ODDS` times as probable.
 
     Args:
       cavity: (Z, Y, X) probability.
@@ -39,7 +43,7 @@ def find_ventricle(cavity: np.ndarray, wall: np.ndarray) -> Ventricle:
     sizes = np.bincount(bodies.ravel())[1:]
     if sizes.size > 1:
         whole = bodies == 1 + sizes.argmax()
-    myocardium = whole & (wall >= cavity)
+    myocardium = whole & (CAVITY_ODDS * wall >= cavity)
     return Ventricle(whole & ~myocardium, myocardium)
 
 
