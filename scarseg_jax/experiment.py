@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scarseg_jax import files, finders, records, settings
+from scarseg_jax import files, finders, records, settings, starts
 from scarseg_jax.asked import answers, decide_when
 from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import paired, tables
@@ -199,6 +199,12 @@ def train_networks(workdir: Path, given: Settings) -> None:
         }
         finder = finders.kept(workdir, Path(given.finder), splits)
         data_hash += finder.sha256  # what is found is trained with
+    start, start_hash = None, ""
+    if given.start:
+        start, start_hash = starts.read(
+            Path(given.start), view=view, variant=given.model.variant
+        )
+        data_hash += start_hash
     model = network(
         given.model.variant, targets.count(classes), slices=2 * view.neighbours + 1
     )
@@ -212,6 +218,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
         members=members,
         data_hash=data_hash,
         scar_classes=targets.scar_classes(classes),
+        start=start,
     )
     _log.info("choosing from which probability each network calls scar")
     ask = ensemble.make_predictor(model, fitted.variables, symmetries=given.symmetries)
@@ -229,7 +236,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
         *([decision for decision, _ in decided], held_out),
         [trials for _, trials in decided],
     )
-    record = _record(given, data, fitted, tuple(trained), finder)
+    record = _record(given, data, fitted, tuple(trained), finder, start_hash)
     _log.info("saving the networks")
     checkpoint.save(workdir / "checkpoint", fitted.variables, record)
     _check_sound(workdir, record)
@@ -251,6 +258,7 @@ def _record(
     fitted: Fitted,
     trained: tuple[TrainedMember, ...],
     finder: Model | None,
+    start: str,
 ) -> RunRecord:
     """Returns what a checkpoint says of the run that made it."""
     return RunRecord(
@@ -274,6 +282,7 @@ def _record(
         neighbours=given.neighbours,
         crop=given.crop,
         finder="" if finder is None else finder.sha256,
+        start=start,
         typical=ranges_of(
             [
                 traits_of(study, data.slices.take(data.slices.patient == study.patient))
@@ -401,7 +410,7 @@ def evaluate_new(
         ),
         fingerprints={},
         history=(),
-        settings={**run.settings, "data": {}, "finder": ""},
+        settings={**run.settings, "data": {}, "finder": "", "start": ""},
     )
     _log.info("asking %d networks about new patients", len(model.members))
     found = judge(

@@ -176,6 +176,7 @@ class RunRecord:
       typical: Lowest and highest of what `unlike.traits_of` measures of the patients.
       finder: SHA-256 of the networks that found the myocardium; empty: it was drawn, or
         not needed.
+      start: SHA-256 of the networks that these began as; empty: they were drawn.
     """
 
     protocol: int
@@ -199,6 +200,7 @@ class RunRecord:
     crop: str = "hough"
     typical: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     finder: str = ""
+    start: str = ""
 
     @property
     def judged_as(self) -> int:

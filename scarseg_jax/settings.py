@@ -88,6 +88,7 @@ class Settings:
     neighbours: int
     crop: str
     finder: str
+    start: str
     data: Data
     folds: Folds
     model: Network
@@ -176,7 +177,7 @@ def from_config(config: dict[str, Any]) -> Settings:
     Raises:
       InputError: If one is missing, not known, of another type or makes no sense.
     """
-    config = {**config, **_absolute(config, "finder")}
+    config = {**config, **_absolute(config, "finder"), **_absolute(config, "start")}
     if isinstance(data := config.get("data"), dict):
         config = {**config, "data": {**data, **_absolute(data, "path"), **_named(data)}}
     text = json.dumps(config, ensure_ascii=False)
@@ -271,6 +272,7 @@ def _deciding(settings: Settings) -> dict:
         del tree[name]
     del tree["data"]["force"]  # the same data, taken without asking
     tree["finder"] = bool(tree["finder"])  # the run keeps its own copy
+    tree["start"] = bool(tree["start"])  # their sum is in the hash of what trains
     return tree
 
 

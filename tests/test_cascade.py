@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from builders import draw_study, make_settings
 
-from scarseg_jax import experiment
+from scarseg_jax import experiment, files
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge import tables
 from scarseg_jax.learn import bundle, checkpoint
@@ -61,10 +61,31 @@ def finder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def workdir(finder, tmp_path_factory):
+def start(tmp_path_factory):
+    """A bundle of the box's other networks, as if they had learned on phantoms."""
+    variables, record = bundle.load(IN_THE_BOX)
+    home = tmp_path_factory.mktemp("start") / "bundle"
+    record = dataclasses.replace(record, source="phantom", finder="")
+    bundle.save(home, variables, record, "", {})
+    return home
+
+
+@pytest.fixture(scope="module")
+def workdir(finder, start, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cascade") / "run"
-    run(folder, settings(finder))
+    run(folder, settings(finder, start=str(start)))
     return folder
+
+
+def test_a_run_says_what_its_networks_began_as_and_is_better_for_it(workdir, start):
+    found = tables.read(workdir).summary
+    assert found.about.run is not None
+    assert found.about.run.start == files.sha256(start / files.SUMS)
+    drawn = found.ventricle
+    assert drawn is not None
+    assert (
+        found.native.dice_3d_mean.mean > 0.2
+    )  # of one epoch: from nothing there is none
 
 
 def test_what_is_judged_is_what_a_user_gets_who_draws_nothing(workdir):

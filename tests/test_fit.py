@@ -78,6 +78,19 @@ def test_members_differ_by_fold_and_by_seed(fitted):
     assert not np.allclose(kernels[0], kernels[2])
 
 
+def test_members_begin_in_turn_as_the_networks_they_are_given(fitted, tmp_path):
+    still = dataclasses.replace(RECIPE, epochs=1, learning_rate=1e-30)
+    first_two = jax.tree.map(lambda leaf: leaf[:2], fitted.variables)
+    after = fit(tmp_path, ENet(), still, **GIVEN, start=first_two).variables["params"]
+    for member, begun_as in enumerate((0, 1, 0)):
+        jax.tree.map(
+            lambda now, then, m=member, b=begun_as: np.testing.assert_allclose(
+                now[m], then[b], rtol=1e-5
+            ),
+            *(after, first_two["params"]),
+        )
+
+
 def test_the_loss_falls(fitted):
     for member in MEMBERS:
         losses = [row.loss for row in of_member(fitted.history, member)]

@@ -19,7 +19,7 @@ ORDER = (
     {"prepare", "show"},
     {"learn"},
     {"segment"},
-    {"settings", "finders", "asked", "prediction", "serving"},
+    {"settings", "finders", "starts", "asked", "prediction", "serving"},
     {"shown"},
     {"experiment", "terminal", "cohort"},
     {"cluster"},
@@ -29,7 +29,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 SHOW_MAY_IMPORT = VOCABULARY | {"judge", "measure", "show"}
 WITH_JAX = {
     *("learn", "segment.model", "segment.pipeline"),
-    *("finders", "asked", "shown", "experiment", "terminal"),
+    *("finders", "starts", "asked", "shown", "experiment", "terminal"),
 }
 WITH_FLAGS = {"main", "predict", "export", "serve", "simulate", "cli", "terminal"}
 MODULES = {

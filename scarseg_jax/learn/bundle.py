@@ -65,7 +65,7 @@ def save(
       finder: The bundle of the networks that find the myocardium for these.
     """
     flat = traverse_util.flatten_dict(variables, sep="/")
-    settings = {**record.settings, "finder": ""}
+    settings = {**record.settings, "finder": "", "start": ""}
     settings["data"] = {**settings["data"], "path": ""}
     directory.mkdir(parents=True)
     small = {name: np.asarray(leaf, _KEPT) for name, leaf in sorted(flat.items())}

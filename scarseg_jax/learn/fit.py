@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -83,6 +83,7 @@ def fit(
     members: Sequence[Member],
     data_hash: str,
     scar_classes: tuple[int, ...] = (1,),
+    start: Any = None,
 ) -> Fitted:
     """Returns the trained members.
 
@@ -98,6 +99,8 @@ def fit(
       members: The networks to train.
       data_hash: Of the data set; a state trained on other data is refused.
       scar_classes: The classes of `data.labels` that are scar.
+      start: Variables of networks, a leading axis, that the members begin as, in turn;
+        None: drawn ones.
 
     Raises:
       InputError: If the saved state belongs to other data, or a batch is larger than
@@ -109,8 +112,10 @@ def fit(
     mesh = ensemble.member_mesh(len(members))
     unpack = train.make_unpack(model, data.image[:1])
     state = initial_state(model, recipe, mesh, data.image[:1], members)
-    start = StateRecord(data_hash, _digest(folds), (), 0, 0.0, (this_machine(),))
-    state, record = _resumed(directory, state, start, mesh, len(members))
+    if start is not None:
+        state = _begun_as(start, state, mesh, len(members))
+    fresh = StateRecord(data_hash, _digest(folds), (), 0, 0.0, (this_machine(),))
+    state, record = _resumed(directory, state, fresh, mesh, len(members))
     if record.epochs < recipe.epochs and len(record.diverged) < len(members):
         _log.info(
             "training %d networks, %d epochs of up to %d steps",
@@ -141,6 +146,23 @@ def fit(
         diverged=record.diverged,
         machines=record.machines,
     )
+
+
+def _begun_as(start: Any, state: train.State, mesh: Mesh, count: int) -> train.State:
+    """Returns the members' state with these networks' weights, in turn."""
+    each = [
+        jax.tree.map(lambda leaf, i=i: leaf[i], start) for i in range(_length(start))
+    ]
+    packed = [train.pack(own) for own in each]
+    own = [packed[member % len(packed)] for member in range(count)]
+    weights = jax.tree.map(lambda *leaves: np.stack(leaves), *own)
+    state = ensemble.take_members(state, count)
+    state = state._replace(weights=weights, average=weights, best_weights=weights)
+    return ensemble.put_members(state, mesh)
+
+
+def _length(variables: Any) -> int:
+    return len(jax.tree.leaves(variables)[0])
 
 
 def _train(
