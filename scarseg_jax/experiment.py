@@ -40,7 +40,7 @@ from scarseg_jax.segment.look import (
     Networks,
     View,
 )
-from scarseg_jax.segment.model import Model, load_model
+from scarseg_jax.segment.model import SIMULATED, Model, load_model
 from scarseg_jax.settings import Folds, Settings
 from scarseg_jax.show import text
 from scarseg_jax.show.run_report import write_report
@@ -202,7 +202,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
     start, start_hash = None, ""
     if given.start:
         start, start_hash = starts.read(
-            Path(given.start), view=view, variant=given.model.variant
+            _start_of(given), view=view, variant=given.model.variant
         )
         data_hash += start_hash
     model = network(
@@ -240,6 +240,12 @@ def train_networks(workdir: Path, given: Settings) -> None:
     _log.info("saving the networks")
     checkpoint.save(workdir / "checkpoint", fitted.variables, record)
     _check_sound(workdir, record)
+
+
+def _start_of(given: Settings) -> Path:
+    if given.start == settings.SIMULATED:
+        return SIMULATED[f"simulated/protocol{given.protocol}"]
+    return Path(given.start)
 
 
 def _view(given: Settings) -> View:

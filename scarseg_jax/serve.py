@@ -25,7 +25,8 @@ _EXTRA = ("starlette", "uvicorn")
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
-    "Working directory of a finished run, its checkpoint or a bundle; default: the"
+    "Working directory of a finished run, its checkpoint or a bundle, or"
+    " simulated/protocol2 or simulated/protocol3, free of any licence; default: the"
     " networks in the box.",
 )
 _PORT = flags.DEFINE_integer(

@@ -17,6 +17,7 @@ from scarseg_jax.prepare.crop import METHODS
 from scarseg_jax.readers.sources import SOURCES
 
 _EXAMPLE = "compare it with configs/protocol2.py"
+SIMULATED = "simulated"  # what `start` may be beside a path: those in the box
 _LARGEST_SEED = 2**32 - 1  # JAX's keys are made of 32 bits
 
 
@@ -197,7 +198,7 @@ def from_config(config: dict[str, Any]) -> Settings:
 def _absolute(section: dict[str, Any], name: str) -> dict[str, Any]:
     """Returns a path as it is called from everywhere: one run, whoever calls it."""
     path = section.get(name)
-    if not path or not isinstance(path, str):
+    if not path or not isinstance(path, str) or (name, path) == ("start", SIMULATED):
         return {}
     return {name: os.path.realpath(os.path.expanduser(path))}  # noqa: PTH111
 

@@ -184,8 +184,8 @@ def test_a_wide_phantom_differs_more_and_is_as_well_drawn():
     np.testing.assert_array_equal(again.image, found[3].image)
     shares = []
     for study in found:
-        assert not (study.scar & ~study.myocardium).any()
-        assert not (study.cavity & study.myocardium).any()
+        assert not (np.asarray(study.scar) & ~np.asarray(study.myocardium)).any()
+        assert not (np.asarray(study.cavity) & np.asarray(study.myocardium)).any()
         assert np.asarray(study.myocardium).any()
         assert np.isfinite(study.image).all()
         shares.append(np.asarray(study.scar).sum() / np.asarray(study.myocardium).sum())

@@ -51,6 +51,7 @@ def card(record: RunRecord, summary: Summary, licence: str) -> str:
         ]
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
     kind = VARIANTS.get(record.variant, record.variant)
+    begun = "; begun as networks that learned on simulated ones" * bool(record.start)
     return f"""# Scar in LGE-CMR: {record.name}
 
 For research. Not a medical device.
@@ -58,7 +59,7 @@ For research. Not a medical device.
 - **What**: {len(record.members)} networks ({kind}), one for each
   group of patients it held out. It looks at {_looked(record)}.
 - **Meant for**: {_MEANT}.
-- **Trained on**: {summary.patients} patients ({record.source}), {train["epochs"]} epochs.
+- **Trained on**: {summary.patients} patients ({record.source}), {train["epochs"]} epochs{begun}.
 - **Licence**: {licence}.
 
 Each patient judged by the network that had not seen it, on the images' own grids:
