@@ -81,11 +81,9 @@ def test_a_run_says_what_its_networks_began_as_and_is_better_for_it(workdir, sta
     found = tables.read(workdir).summary
     assert found.about.run is not None
     assert found.about.run.start == files.sha256(start / files.SUMS)
-    drawn = found.ventricle
-    assert drawn is not None
-    assert (
-        found.native.dice_3d_mean.mean > 0.2
-    )  # of one epoch: from nothing there is none
+    mean = found.native.dice_3d_mean.mean
+    assert mean is not None
+    assert mean > 0.2  # after one epoch, which from nothing finds none
 
 
 def test_what_is_judged_is_what_a_user_gets_who_draws_nothing(workdir):
