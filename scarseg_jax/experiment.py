@@ -202,7 +202,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
     start, start_hash = None, ""
     if given.start:
         start, start_hash = starts.read(
-            _start_of(given), view=view, variant=given.model.variant
+            _start_of(given), data.studies, view=view, variant=given.model.variant
         )
         data_hash += start_hash
     model = network(
