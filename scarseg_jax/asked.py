@@ -54,15 +54,8 @@ def decide_when(
             for study, _, said in looked
         ]
         decision = Decision(threshold) if threshold else _decision(each)
-        trials = []
-        for study, scar in each:
-            called = pipeline.call_scar(scar, study, decision)
-            true_ml, said_ml = (
-                study.geometry.volume_ml(mask)
-                for mask in (np.asarray(study.scar), called)
-            )
-            trials.append(Trial(study.patient, round(true_ml, 3), round(said_ml, 3)))
-        decided.append((decision, tuple(trials)))
+        trials = tuple(pipeline.tried(scar, study, decision) for study, scar in each)
+        decided.append((decision, trials))
     return decided
 
 

@@ -82,12 +82,7 @@ def tried(
         for study in data.studies:
             if study.patient in chose:
                 own = scores.native[study.patient]
-                called = pipeline.call_scar(own, study, decision)
-                true_ml, said_ml = (
-                    study.geometry.volume_ml(mask)
-                    for mask in (np.asarray(study.scar), called)
-                )
-                trials.append(Trial(study.patient, true_ml, said_ml))
+                trials.append(pipeline.tried(own, study, decision))
     return trials
 
 

@@ -15,7 +15,13 @@ from scarseg_jax.learn import targets
 from scarseg_jax.prepare import likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.prepare.unlike import not_late, traits_of, unlike
-from scarseg_jax.run import Decision, RunRecord, Segmentation, TrainedMember
+from scarseg_jax.run import (
+    Decision,
+    RunRecord,
+    Segmentation,
+    TrainedMember,
+    Trial,
+)
 from scarseg_jax.segment import decide
 from scarseg_jax.segment.interval import interval_ml
 from scarseg_jax.segment.look import (
@@ -261,6 +267,13 @@ def call_scar(probability: np.ndarray, study: Study, decision: Decision) -> np.n
     if study.geometry.volume_ml(called) <= decision.min_ml:
         called[:] = False
     return called
+
+
+def tried(probability: np.ndarray, study: Study, decision: Decision) -> Trial:
+    """Returns what is called scar in a drawn study, beside what was drawn."""
+    called = call_scar(probability, study, decision)
+    true_ml, said_ml = map(study.geometry.volume_ml, (np.asarray(study.scar), called))
+    return Trial(study.patient, round(true_ml, 3), round(said_ml, 3))
 
 
 def dismissed_ml(probability: np.ndarray, study: Study, decision: Decision) -> float:
