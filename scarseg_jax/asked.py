@@ -119,7 +119,7 @@ def answers(
                     said_in_drawn, study, view, inside=study.myocardium
                 )
                 found.scar_in_drawn[name][seed] = pipeline.call_scar(
-                    inside.scar, study, decision
+                    inside.scar, study, trained.decision
                 )
             probability[seed, its] = _on_crops(answer, said, slices.take(its), view)
             if scar.any():

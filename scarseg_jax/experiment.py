@@ -243,9 +243,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
 
 
 def _start_of(given: Settings) -> Path:
-    if given.start == settings.SIMULATED:
-        return SIMULATED[f"simulated/protocol{given.protocol}"]
-    return Path(given.start)
+    return SIMULATED if given.start == settings.SIMULATED else Path(given.start)
 
 
 def _view(given: Settings) -> View:

@@ -60,7 +60,7 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
     None,
     "Working directory of a finished run, its checkpoint or a bundle, or"
-    " simulated/protocol2 or simulated/protocol3, free of any licence; default: the"
+    " simulated, which learned on nobody's images; default: the"
     " networks in the box.",
 )
 _INPUT = flags.DEFINE_string(

@@ -123,11 +123,6 @@ class Settings:
                 f"finder is {self.finder!r}, but protocol is {self.protocol}; Protocol 2"
                 " alone needs its myocardium found: set protocol to 2, or finder to ''"
             )
-        if self.start == SIMULATED and self.protocol == 1:
-            raise InputError(
-                "start is 'simulated', but protocol is 1, of which none are in the box: set"
-                " start to '' or to a bundle's folder"
-            )
         found = "finder" if self.finder else "crop=learned"
         if (self.finder or self.crop == "learned") and self.train.selection != "last":
             raise InputError(

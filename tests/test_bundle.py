@@ -15,7 +15,7 @@ from scarseg_jax.learn.card import metadata
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.prepare.cut import PREPARATION
 from scarseg_jax.readers import phantom
-from scarseg_jax.segment.model import IN_THE_BOX, load_model
+from scarseg_jax.segment.model import IN_THE_BOX, SIMULATED, load_model
 from scarseg_jax.segment.pipeline import find_scar
 
 # As MONAI's bundle specification says, those that must be there.
@@ -134,3 +134,29 @@ def test_the_networks_in_the_box_find_the_ventricle_of_a_simulated_patient():
     for name, least in (("cavity", 0.6), ("myocardium", 0.5)):
         mine, true = (np.asarray(getattr(each, name)) for each in (found, drawn))
         assert 2 * (mine & true).sum() / (mine.sum() + true.sum()) > least
+
+
+def test_those_that_learned_on_simulated_patients_are_anybodys(monkeypatch, tmp_path):
+    _, record = bundle.load(SIMULATED)
+    assert (record.source, record.judged_as, record.start) == ("phantom", 2, "")
+    assert record.settings["data"]["phantom_wide"]
+    assert files.changed(SIMULATED) is None
+    card = (SIMULATED / bundle.CARD).read_text()
+    assert "Apache-2.0; trained on simulated patients" in card
+    assert "EMIDEC" not in card
+    sizes = [
+        f.stat().st_size for box in (SIMULATED, IN_THE_BOX) for f in box.rglob("*")
+    ]
+    assert sum(sizes) < 15e6
+    monkeypatch.chdir(tmp_path)
+    assert load_model("simulated").path == SIMULATED
+    (tmp_path / "simulated").mkdir()  # a user's own goes first
+    with pytest.raises(InputError, match="simulated: no checkpoint here"):
+        load_model("simulated")
+
+
+def test_they_find_the_scar_of_a_patient_they_have_not_seen():
+    drawn = phantom.simulate_study("phantom_001", seed=7)
+    scar = find_scar(load_model("simulated"), drawn).scar
+    true = np.asarray(drawn.scar)
+    assert 2 * (scar & true).sum() / (scar.sum() + true.sum()) > 0.5

@@ -112,7 +112,6 @@ def test_help_shows_the_job_and_its_flags(module):
             "train.augmentation is 'mirrors'; expected one of symmetries, deformed",
         ),
         ({"protocol": 1, "context": True}, "context is true, but protocol is 1; Proto"),
-        ({"protocol": 1, "start": "simulated"}, "start is 'simulated', but protocol is 1"),
         (
             {"crop": "square"},
             "crop is 'square'; expected one of hough, myocardium, lea",

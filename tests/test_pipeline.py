@@ -270,7 +270,9 @@ def test_the_interval_is_told_by_others_trials_and_not_for_a_threshold_of_ones_o
 
 
 def test_less_scar_than_the_run_calls_in_healthy_patients_is_none():
-    model, study = model_of(protocol=1), draw_study("p", seed=7)
+    model, drawn = model_of(protocol=1), draw_study("p", seed=7)
+    bare = {"myocardium": None, "cavity": None, "scar": None}
+    study = dataclasses.replace(drawn, **bare)
     plain = find_scar(model, study)
     volume_ml = plain.scar_ml
     assert plain.dismissed_ml == plain.decision.min_ml == 0 < volume_ml
@@ -285,9 +287,13 @@ def test_less_scar_than_the_run_calls_in_healthy_patients_is_none():
     np.testing.assert_array_equal(found.probability, plain.probability)
     anyhow = find_scar(model, study, threshold=plain.decision.threshold)
     np.testing.assert_array_equal(anyhow.scar, plain.scar)
-    own = find_scar(model, draw_study("of any name", seed=0))  # a's own does not count
+    known = dataclasses.replace(draw_study("of any name", seed=0), **bare)
+    own = find_scar(model, known)  # a's own does not count
     assert own.patient == "a"
     assert own.scar.any()
+    given = find_scar(model, drawn)  # nobody tried it in a given wall
+    assert given.scar.any()
+    assert given.decision.min_ml == 0
     fixed = dataclasses.replace(run, settings={**run.settings, "threshold": 0.4})
     told = find_scar(dataclasses.replace(model, run=fixed), study)
     np.testing.assert_array_equal(told.scar, plain.scar)

@@ -17,13 +17,10 @@ from scarseg_jax.run import RunRecord, TrainedMember
 from scarseg_jax.segment.look import Networks, view_of
 
 _log = logging.getLogger(__name__)
-# The networks in the box, which learned on real patients; and others, on nobody's. Each
-# folder says whose and how good they are.
+# The networks in the box, which learned on real patients; and others, on simulated ones
+# alone. Each folder says how good they are.
 IN_THE_BOX = Path(__file__).parents[1] / "weights"
-SIMULATED = {
-    f"simulated/protocol{number}": IN_THE_BOX.parent / "simulated" / f"protocol{number}"
-    for number in (2, 3)
-}
+SIMULATED = IN_THE_BOX.with_name("simulated")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,8 +62,8 @@ def load_model(
     With them come those that find the myocardium for them, if the run had any.
 
     Args:
-      path: Its working directory, the checkpoint in it, or a bundle made of it; or one
-        of `SIMULATED`, by name.
+      path: Its working directory, the checkpoint in it, or a bundle made of it; or, by
+        the name of its folder alone, `SIMULATED`.
       folds: Networks of these folds only; empty takes all.
       seeds: Networks of these seeds only; empty takes all.
 
@@ -74,7 +71,8 @@ def load_model(
       InputError: If there is no sound checkpoint, it was trained on slices prepared
         otherwise than now, it has no such network, or not who finds the myocardium.
     """
-    path = SIMULATED.get(str(path), path)
+    if str(path) == SIMULATED.name and not Path(path).exists():
+        path = SIMULATED
     inside = Path(path) / "checkpoint"
     path = inside if inside.is_dir() else Path(path)
     if bundle.is_bundle(path):

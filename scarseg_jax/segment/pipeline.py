@@ -100,17 +100,18 @@ def find_scar(
     if found:
         _check_found(study, found, force=force)
     decision = decision_of(members, threshold)
-    if threshold is None:
+    given = study.myocardium is not None
+    needed = protocol == 2 and model.finder is None
+    # Else nobody knows what they call in healthy patients, nor how far off they are.
+    as_tried = threshold is None and (given if needed else not given)
+    if as_tried:
         decision = for_patient(decision, model.run, patient)
     scar, no_reflow = call_scar(answer.scar, study, decision), study.no_reflow
     if no_reflow is None and answer.no_reflow is not None:
         # Wherever they say any scar: what of it is called, a reader may yet change.
         no_reflow = (answer.scar > 0) & (answer.no_reflow > answer.scar / 2)
     between_ml = None
-    given = study.myocardium is not None
-    needed = protocol == 2 and model.finder is None
-    as_tried = given if needed else not given
-    if threshold is None and as_tried:  # else nobody knows how far off it is
+    if as_tried:
         said_ml = study.geometry.volume_ml(scar)
         between_ml = interval_ml(
             said_ml, model.run.trials, min_ml=decision.min_ml, but=patient
