@@ -83,7 +83,11 @@ def test_a_patient_has_no_scar_where_others_without_any_have_as_much(data):
         called = study.geometry.volume_ml(plain.native[trial.patient][0])
         assert trial.said_ml == called > 0
     most = max(trial.said_ml for trial in trials)
-    healthy = [Trial("a", 0.0, 2 * most), Trial("else", 9.0, 3 * most)]
+    healthy = [
+        Trial("a", 0.0, 2 * most),
+        Trial("one", 0.0, 0.1),
+        Trial("else", 9.0, 3 * most),
+    ]
     said = opponents.answers(scores, data, FOLDS, decisions, healthy)
     np.testing.assert_array_equal(said.native["a"], plain.native["a"])
     assert not said.native["b"].any()

@@ -276,7 +276,14 @@ def test_less_scar_than_the_run_calls_in_healthy_patients_is_none():
     plain = find_scar(model, study)
     volume_ml = plain.scar_ml
     assert plain.dismissed_ml == plain.decision.min_ml == 0 < volume_ml
-    trials = (Trial("a", 0.0, 2 * volume_ml), Trial("t", 9.0, 9 * volume_ml))
+    trials = tuple(
+        Trial(*one)
+        for one in (
+            ("a", 0.0, 2 * volume_ml),
+            ("s", 0.0, 0.5 * volume_ml),
+            ("t", 9.0, 9 * volume_ml),
+        )
+    )
     members = (dataclasses.replace(model.members[0], trials=trials), *model.members[1:])
     run = dataclasses.replace(model.run, members=members)
     model = dataclasses.replace(model, run=run, members=members)

@@ -10,6 +10,7 @@ from scarseg_jax.run import Decision, Trial
 # Of the areas from which `best` takes one, in a slice.
 AREAS_MM2 = (0.0, 25.0, 50.0, 75.0, 100.0, 150.0)
 _AS_GOOD = 0.02  # of mean Dice: less is no difference on a few patients
+_LEAST_GAIN = 2  # patients, for which a volume is let go of
 _TOUCHING = np.ones((3, 3), bool)  # pixels at a corner belong together
 
 
@@ -71,8 +72,9 @@ def least_ml(trials: Sequence[Trial], *, but: str | None = None) -> float:
     """Returns the volume above which a patient has scar: less is called in healthy ones.
 
     Of all limits it is the lowest that tells most of the trials' patients rightly apart,
-    those with scar and those without: 0, or what is called in one of the latter. The
-    largest true scar stays, so without any there is no limit.
+    those with scar and those without: 0, or what is called in one of the latter. It must
+    tell two more than none does, as one is chance; and the largest true scar stays, so
+    without any there is no limit.
 
     Args:
       trials: Before any such limit; each patient counts once, with the mean.
@@ -92,7 +94,7 @@ def least_ml(trials: Sequence[Trial], *, but: str | None = None) -> float:
     # How many patients more are told rightly by a limit above the first n volumes.
     gained = np.cumsum([0, *(-1 if scarred else 1 for _, scarred in called[:-1])])
     above = int(gained.argmax())
-    return called[above - 1][0] if above else 0.0
+    return called[above - 1][0] if gained[above] >= _LEAST_GAIN else 0.0
 
 
 def slice_dice(
