@@ -65,6 +65,8 @@ def answers(
     tests: Sequence[np.ndarray],
     seeds: Sequence[int],
     whom: Sequence[tuple[int, ...]],
+    *,
+    new: bool = False,
 ) -> Answers:
     """Returns what each network says, and calls scar, of its own test patients.
 
@@ -74,6 +76,7 @@ def answers(
       tests: Of each network (n,) indices of its test slices.
       seeds: Of all networks.
       whom: Of each network, who finds the myocardium for it.
+      new: Whether the patients are none of the run's, whatever their names.
     """
     slices, networks = data.slices, model.networks
     view = networks.view
@@ -103,13 +106,14 @@ def answers(
         for (study, its, said), (_, _, said_in_drawn) in zip(own, others, strict=True):
             name = study.patient
             answer = _answer(study, said, view)
-            decision = pipeline.for_patient(trained.decision, model.run, name)
+            own_trial = None if new else name
+            decision = pipeline.for_patient(trained.decision, model.run, own_trial)
             scar = pipeline.call_scar(answer.scar, study, decision)
             native[name][seed], native_called[name][seed] = answer.scar, scar
             contained[seed, its] = _contained(study, said.slices)
             said_ml = study.geometry.volume_ml(scar)
             if ends := interval_ml(
-                said_ml, model.run.trials, min_ml=decision.min_ml, but=name
+                said_ml, model.run.trials, min_ml=decision.min_ml, but=own_trial
             ):
                 between_ml[name][seed] = ends
             if answer.ventricle:

@@ -84,8 +84,9 @@ def outcomes(
                 suspects.append(names[future])
         for one in suspects:  # alone, so that nothing but itself can be at fault
             try:
+                client.wait_for_workers(1, timeout=_CONNECT_S)
                 yield client.submit(work, one, pure=False).result()
-            except distributed.KilledWorker:
+            except (distributed.KilledWorker, TimeoutError):
                 yield Outcome(
                     one.name,
                     problem="every worker that took it died; has each memory enough?",

@@ -419,7 +419,7 @@ def evaluate_new(
     _log.info("asking %d networks about new patients", len(model.members))
     found = judge(
         Truth(data.slices, data.studies, data.readers),
-        answers(data, together, [everyone], (0,), [everyone_finds]),
+        answers(data, together, [everyone], (0,), [everyone_finds], new=True),
         About(
             name=f"{run.name}, new patients",
             protocol=run.judged_as,

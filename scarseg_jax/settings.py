@@ -273,7 +273,6 @@ def _deciding(settings: Settings) -> dict:
         del tree[name]
     del tree["data"]["force"]  # the same data, taken without asking
     tree["finder"] = bool(tree["finder"])  # the run keeps its own copy
-    tree["start"] = bool(tree["start"])  # their sum is in the hash of what trains
     return tree
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import bundle
+from scarseg_jax.prepare.cut import PREPARATION
 from scarseg_jax.prepare.likeness import find_copy
 from scarseg_jax.segment.look import View, view_of
 from scarseg_jax.study import Study
@@ -40,6 +41,11 @@ def read(
         raise InputError(
             f"start is {str(path)!r}, whose networks learned on {run.source} data;"
             " expected simulated patients alone (phantom), of whom nobody is held out"
+        )
+    if run.preparation != PREPARATION:
+        raise InputError(
+            f"start is {str(path)!r}, of preparation {run.preparation}; this version makes"
+            f" {PREPARATION}: train it again"
         )
     theirs, own = (
         _shape(*pair) for pair in ((view_of(run), run.variant), (view, variant))

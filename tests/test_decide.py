@@ -146,6 +146,8 @@ def tried(healthy, scarred):
         ([1, 2, 5], [4, 8], 2),  # one is lost for one: the lower
         ([1, 2, 9], [8], 2),  # the largest scar stays
         ([1, 2], [], 0),
+        ([1, 1], [1, 1, 9], 0),  # no limit lies between equals
+        ([1, 1, 1], [1, 9], 1),
         ([], [], 0),
     ],
 )

@@ -241,17 +241,6 @@ def test_warnings_come_first(tmp_path):
     assert "No warnings" in written(tmp_path, found, none)
 
 
-def test_scar_too_little_to_be_called_is_warned_of(tmp_path):
-    found, numbers = drawn()
-    decision = dataclasses.replace(found.decision, min_ml=2.0)
-    found = dataclasses.replace(found, decision=decision)
-    assert "Not called scar" not in page_of(tmp_path, found, numbers).text
-    found = dataclasses.replace(found, dismissed_ml=1.5)
-    text = page_of(tmp_path, found, numbers).text
-    assert "Not called scar: 1.6 g that the networks would call" in text
-    assert "not more in all than 2.1 g" in text
-
-
 @pytest.mark.parametrize(("patient", "seen"), [(None, 0), ("a", 1), ("c", 2)])
 def test_networks_that_had_seen_the_patient_are_warned_of(tmp_path, patient, seen):
     page = page_of(tmp_path, *drawn(patient=patient))

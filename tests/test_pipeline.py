@@ -290,7 +290,13 @@ def test_less_scar_than_the_run_calls_in_healthy_patients_is_none():
     found = find_scar(model, study)
     assert found.decision.min_ml == found.dismissed_ml * 2 == 2 * volume_ml
     assert not found.scar.any()
-    assert describe(found)["min_ml"] == 2 * volume_ml
+    report = describe(found)
+    assert (report["min_ml"], report["dismissed_volume_ml"]) == (
+        2 * volume_ml,
+        volume_ml,
+    )
+    assert "scar is too little to be called" in " ".join(report["numbers"]["warnings"])
+    assert describe(plain)["dismissed_volume_ml"] == 0
     np.testing.assert_array_equal(found.probability, plain.probability)
     anyhow = find_scar(model, study, threshold=plain.decision.threshold)
     np.testing.assert_array_equal(anyhow.scar, plain.scar)

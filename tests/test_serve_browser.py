@@ -267,7 +267,7 @@ def test_the_least_scar_is_a_slider_too(page, client, patient):
     settled(page)
     assert text(page, "#least-said") == "20 ml"
     assert text(page, "#scar_mass").startswith("0")
-    assert "Not called scar" in text(page, "#warnings")
+    assert "scar is too little to be called" in text(page, "#warnings")
 
 
 @pytest.mark.parametrize("width", [1400, 390])

@@ -395,7 +395,8 @@ def _decision_rule(about: About) -> str:
         " one without scar counting 1 if nothing is called in it and else 0, the smallest"
         " area, and the mean of its thresholds. In a patient with no more in all"
         " than a limit none is called: the lowest limit that tells most of the other"
-        " patients who chose rightly into those with scar and those without."
+        " patients who chose rightly into those with scar and those without, if it tells"
+        " two more than none does."
     )
 
 

@@ -1,5 +1,6 @@
 """Probabilities to masks: from which value, area and volume scar is called."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -93,6 +94,9 @@ def least_ml(trials: Sequence[Trial], *, but: str | None = None) -> float:
         called.pop()
     # How many patients more are told rightly by a limit above the first n volumes.
     gained = np.cumsum([0, *(-1 if scarred else 1 for _, scarred in called[:-1])])
+    for n, (this, (after, _)) in enumerate(itertools.pairwise(called), start=1):
+        if this[0] == after:  # nothing lies between
+            gained[n] = -len(called)
     above = int(gained.argmax())
     return called[above - 1][0] if gained[above] >= _LEAST_GAIN else 0.0
 

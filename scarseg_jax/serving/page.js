@@ -44,9 +44,11 @@ function deed(name, body) {
 
 let wanted = null; // the latest place of the sliders, of which those between are left out
 
-function decide() {
+function decide(event) { // what another slider rounds stays as it was
   const waiting = wanted !== null;
-  wanted = { threshold: +$("threshold").value, min_area_mm2: +$("area").value, min_ml: +$("least").value };
+  const { threshold, min_area_mm2, min_ml } = wanted || state;
+  const name = { threshold: "threshold", area: "min_area_mm2", least: "min_ml" }[event.target.id];
+  wanted = { threshold, min_area_mm2, min_ml, [name]: +event.target.value };
   tellSliders(wanted);
   if (waiting) return;
   deed("decide", () => {

@@ -130,17 +130,7 @@ def warnings_of(found: Segmentation, numbers: Numbers) -> list[str]:
             "Nobody drew the myocardium: the networks found it, and every figure of the"
             " LV rests on it. See that its outline is right."
         )
-    if found.dismissed_ml:
-        said.append(
-            f"Not called scar: {_mass(found.dismissed_ml)} that the networks would call,"
-            f" because it is not more in all than {_mass(found.decision.min_ml)}: so much"
-            " they call in a patient without scar, too. Look at the probabilities."
-        )
     return [*said, *numbers.warnings]
-
-
-def _mass(volume_ml: float) -> str:
-    return f"{DENSITY_G_PER_ML * volume_ml:.1f} g"
 
 
 def _count_seen(found: Segmentation) -> int:

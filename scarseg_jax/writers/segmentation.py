@@ -149,6 +149,12 @@ def numbers_of(
         by_intensity=by_intensity,
     )
     said = [*found.unlike, *numbers.warnings]
+    if found.dismissed_ml:
+        would_g, least_g = map(mass_g, (found.dismissed_ml, found.decision.min_ml))
+        said.append(
+            f"The networks' scar is too little to be called: {would_g:.1f} g in all, no"
+            f" more than the least of {least_g:.1f} g. Look at the probabilities."
+        )
     right = study.right_ventricle
     if reference is None and right is not None and right.any():
         said.append(
@@ -325,6 +331,7 @@ def describe(
         "slices": len(found.scar),
         "slices_with_scar": int(found.scar.any(axis=(1, 2)).sum()),
         "scar_volume_ml": found.scar_ml,
+        "dismissed_volume_ml": found.dismissed_ml,
         "scar_volume_between_ml": between_ml and list(between_ml),
         "scar_mass_between_g": between_ml and [mass_g(end) for end in between_ml],
         "between_level": between_ml and INTERVAL_LEVEL,
