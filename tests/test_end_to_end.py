@@ -588,8 +588,8 @@ def test_the_record_of_a_run_survives_its_checkpoint(workdir):
 def test_data_that_cannot_be_used_keep_no_settings(tmp_path, monkeypatch):
     simulate = phantom.simulate_study
 
-    def broken(patient, *, seed):
-        study = simulate(patient, seed=seed)
+    def broken(patient, **which):
+        study = simulate(patient, **which)
         if patient == "phantom_002":
             study.image[0, 0, 0] = np.nan
             return dataclasses.replace(study)
