@@ -17,9 +17,7 @@ def get_config():
     config.neighbours = 0  # or 1: so many slices on each side are seen too, not in it
     config.crop = "hough"  # around circles (3); or the drawn myocardium; or learned
     config.finder = ""  # or a bundle whose networks find the myocardium, not in it
-    config.start = (
-        ""  # or as what all begin, not in it: simulated, or a bundle's folder
-    )
+    config.start = ""  # or simulated, or a bundle: as what all begin, not in it
     config.data = config_dict.create(
         source="phantom",  # emidec, myops, folder or phantom
         path="",  # the source's folder; the phantom has none

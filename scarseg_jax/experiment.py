@@ -29,17 +29,9 @@ from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds
 from scarseg_jax.prepare.unlike import ranges_of, traits_of
 from scarseg_jax.readers.sources import Source, open_source
-from scarseg_jax.run import (
-    Decision,
-    Member,
-    RunRecord,
-    TrainedMember,
-)
+from scarseg_jax.run import Decision, Member, RunRecord, TrainedMember
 from scarseg_jax.segment import classical, opponents, pipeline
-from scarseg_jax.segment.look import (
-    Networks,
-    View,
-)
+from scarseg_jax.segment.look import Networks, View
 from scarseg_jax.segment.model import SIMULATED, Model, load_model
 from scarseg_jax.settings import Folds, Settings
 from scarseg_jax.show import text
@@ -461,8 +453,8 @@ def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:
         _log.info("finding scar by %s", name)
         scores = opponents.score(method.score, data)
         chosen = opponents.choose(scores, data, folds, method.levels)
-        trials = opponents.tried(scores, data, folds, chosen)
-        ways = {name: (chosen, "validation", trials)}
+        tried = opponents.tried(scores, data, folds, chosen)
+        ways = {name: (chosen, "validation", tried)}
         for known, level in method.published.items():
             ways[known] = [Decision(level)] * len(folds), "none", []
         for way, (decisions, decided_on, trials) in ways.items():

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from builders import draw_study
 
-from scarseg_jax import files, starts
+from scarseg_jax import files, settings, starts
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import bundle
 from scarseg_jax.prepare.likeness import fingerprint
 from scarseg_jax.segment.look import view_of
-from scarseg_jax.segment.model import IN_THE_BOX
+from scarseg_jax.segment.model import IN_THE_BOX, SIMULATED
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,7 @@ def test_a_bundle_of_phantoms_is_taken_as_it_is(known, simulated):
     )
     jax.tree.map(np.testing.assert_array_equal, read, variables)
     assert sha256 == files.sha256(simulated / files.SUMS)
+    assert SIMULATED.name == settings.SIMULATED  # by which both call those in the box
 
 
 def test_what_does_not_fit_or_has_seen_patients_is_refused(known, simulated, tmp_path):

@@ -150,19 +150,11 @@ def fit(
 
 def _begun_as(start: Any, state: train.State, mesh: Mesh, count: int) -> train.State:
     """Returns the members' state with these networks' weights, in turn."""
-    each = [
-        jax.tree.map(lambda leaf, i=i: leaf[i], start) for i in range(_length(start))
-    ]
-    packed = [train.pack(own) for own in each]
-    own = [packed[member % len(packed)] for member in range(count)]
-    weights = jax.tree.map(lambda *leaves: np.stack(leaves), *own)
+    own = jax.tree.map(lambda leaf: leaf[np.arange(count) % len(leaf)], start)
+    weights = jax.tree.map(np.asarray, jax.vmap(train.pack)(own))
     state = ensemble.take_members(state, count)
     state = state._replace(weights=weights, average=weights, best_weights=weights)
     return ensemble.put_members(state, mesh)
-
-
-def _length(variables: Any) -> int:
-    return len(jax.tree.leaves(variables)[0])
 
 
 def _train(

@@ -15,13 +15,7 @@ from scarseg_jax.learn import targets
 from scarseg_jax.prepare import likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.prepare.unlike import not_late, traits_of, unlike
-from scarseg_jax.run import (
-    Decision,
-    RunRecord,
-    Segmentation,
-    TrainedMember,
-    Trial,
-)
+from scarseg_jax.run import Decision, RunRecord, Segmentation, TrainedMember, Trial
 from scarseg_jax.segment import decide
 from scarseg_jax.segment.interval import interval_ml
 from scarseg_jax.segment.look import (
@@ -279,6 +273,8 @@ def tried(probability: np.ndarray, study: Study, decision: Decision) -> Trial:
 
 def dismissed_ml(probability: np.ndarray, study: Study, decision: Decision) -> float:
     """Returns the volume of what is not called because it is too little, mostly 0."""
+    if not decision.min_ml:
+        return 0.0
     anyhow = call_scar(probability, study, dataclasses.replace(decision, min_ml=0.0))
     volume_ml = study.geometry.volume_ml(anyhow)
     return volume_ml if volume_ml <= decision.min_ml else 0.0
