@@ -15,6 +15,8 @@ import numpy as np
 
 from scarseg_jax.errors import InputError
 
+_MISSING = 1.5  # times the usual distance of slices: there, one may be missing
+
 
 class Tissue(enum.IntEnum):
     """The label of a voxel; what is not told apart is the more general one."""
@@ -158,6 +160,14 @@ class Geometry:
         return (np.append(gaps[:1], gaps) + np.append(gaps, gaps[-1:])) / 2
 
     @property
+    def gaps(self) -> tuple[int, ...]:
+        """Slices after which one may be missing: the next is much farther than usual."""
+        apart_mm = np.abs(np.diff(self.positions_mm))
+        if not apart_mm.size:
+            return ()
+        return tuple(np.flatnonzero(apart_mm > _MISSING * np.median(apart_mm)).tolist())
+
+    @property
     def pixel_mm2(self) -> float:
         """Area of a slice's pixel."""
         return self.spacing_mm[1] * self.spacing_mm[2]
@@ -216,6 +226,8 @@ class Study:
       series: How DICOM keeps it; None of other files.
       right_ventricle: (Z, Y, X) bool; None where it was not drawn.
       remote: (Z, Y, X) bool, healthy myocardium as a reader marked it, or None.
+      excluded: (Z, Y, X) bool, what a reader said is no scar however bright, or None.
+      brightest: (Z, Y, X) bool, where a reader marked the brightest scar, or None.
       insertions: Where the right ventricle joins the left, as a user saw it: nowhere,
         or the anterior insertion, or that and the inferior one.
 
@@ -236,6 +248,8 @@ class Study:
     series: Series | None = None
     right_ventricle: np.ndarray | None = None
     remote: np.ndarray | None = None
+    excluded: np.ndarray | None = None
+    brightest: np.ndarray | None = None
     insertions: tuple[Point, ...] = ()
 
     def __post_init__(self) -> None:
@@ -258,6 +272,7 @@ class Study:
                 " lengths: mend the header"
             )
         beside = {"right ventricle": self.right_ventricle, "remote": self.remote}
+        beside |= {"excluded": self.excluded, "brightest": self.brightest}
         beside |= self.readers
         for name, mask in {**self.masks, **beside}.items():
             if mask is not None and mask.shape != self.image.shape:
@@ -285,8 +300,6 @@ class Slices:
     Attributes:
       image: (N, 64, 64, C) float32, what the network sees, `crop.network_input`.
       crop: (N, 64, 64) float32 intensities of the crop, to look at.
-      labels: (N, 64, 64) int8 of `Tissue`; scar that was drawn outside the
-        myocardium is scar here.
       myocardium: (N, 64, 64) bool.
       scar: (N, 64, 64) bool.
       patient: (N,) str.
@@ -301,7 +314,6 @@ class Slices:
 
     image: np.ndarray
     crop: np.ndarray
-    labels: np.ndarray
     myocardium: np.ndarray
     scar: np.ndarray
     patient: np.ndarray

@@ -108,6 +108,11 @@ def enhanced(single: list[FileDataset]) -> FileDataset:
     shared.PixelMeasuresSequence = _item(
         PixelSpacing=single[0].PixelSpacing, SliceThickness=8
     )
+    del data.InversionTime
+    if "InversionTime" in single[0]:
+        shared.MRModifierSequence = _item(
+            InversionRecovery="YES", InversionTimes=[float(single[0].InversionTime)]
+        )
     kinds = {"M": "MAGNITUDE", "R": "REAL", "P": "PHASE"}
     groups = []
     for i in order:
@@ -119,6 +124,10 @@ def enhanced(single: list[FileDataset]) -> FileDataset:
             RescaleSlope=single[i].RescaleSlope,
             RescaleIntercept=single[i].RescaleIntercept,
         )
+        if "TriggerTime" in single[i]:
+            group.CardiacSynchronizationSequence = _item(
+                NominalCardiacTriggerDelayTime=float(single[i].TriggerTime)
+            )
         group.MRImageFrameTypeSequence = _item(
             ComplexImageComponent=kinds[single[i].ImageType[2]]
         )

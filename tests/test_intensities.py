@@ -70,6 +70,37 @@ def test_a_threshold_is_5_sd_or_half_way_above_the_remote_myocardium_drawn():
     )
 
 
+def test_the_maximum_is_of_where_the_brightest_scar_was_marked():
+    study = graded()
+    marked = scar_of(study, *DIM)
+    marked[1:] = False
+    _, half = by_intensity(found_in(dataclasses.replace(study, brightest=marked)))
+    mean = half.remote_mean[0]
+    assert half.above == pytest.approx(((mean + 125) / 2, *((mean + 300) / 2,) * 2))
+    outside = np.asarray(study.cavity)
+    _, plain = by_intensity(found_in(study))
+    _, same = by_intensity(found_in(dataclasses.replace(study, brightest=outside)))
+    assert same == plain
+
+
+def test_what_was_excluded_is_no_scar_and_no_maximum():
+    study = graded()
+    bright = scar_of(study, *BRIGHT)
+    five, half = by_intensity(found_in(dataclasses.replace(study, excluded=bright)))
+    plain_five, _ = by_intensity(found_in(study))
+    assert five.above == plain_five.above
+    assert five.scar_mass_g == 0
+    assert half.above == pytest.approx(((half.remote_mean[0] + 125) / 2,) * 3)
+    assert five.region.endswith("without what was excluded")
+    without = dataclasses.replace(study, excluded=bright, phase_sensitive=False)
+    zones = zones_of(found_in(without), "amado_fwhm")
+    assert zones is not None
+    assert not (zones.core & bright).any()
+    all_of_it = np.ones(bright.shape, bool)
+    nothing = by_intensity(found_in(dataclasses.replace(study, excluded=all_of_it)))
+    assert [one.scar_mass_g for one in nothing] == [0, 0]
+
+
 def test_slices_may_have_intensities_of_their_own():
     study, gain = graded(), np.array([1, 7, 0.2]).reshape(-1, 1, 1)
     other = dataclasses.replace(study, image=(study.image * gain).astype(np.float32))

@@ -65,10 +65,8 @@ def draw(
             drawn[number] |= polygons.mask(
                 contour.points_px, (rows, columns), centre_px=contour.centre_px
             )
-    others = sorted(
-        {contour.image[-8:] for contour in contours} - {k[-8:] for k in places}
-    )
-    listed = ", ".join(f"..{end}" for end in others[:_MOST_UNKNOWN])
+    others = sorted({contour.image for contour in contours} - places.keys())
+    listed = ", ".join(f"..{uid[-8:]}" for uid in others[:_MOST_UNKNOWN])
     listed += " ..." if len(others) > _MOST_UNKNOWN else ""
     if not masks:
         raise InputError(
@@ -90,7 +88,8 @@ def with_contours(study: Study, masks: dict[str, np.ndarray]) -> Study:
     The myocardium is the area drawn, or else what lies between the two lines; slices in
     which only one of these was drawn have neither. Scar or no-reflow of which no voxel
     is in such an area was left out of it, as in label maps, and is added.
-    Remote myocardium is what was marked as a reference.
+    Remote myocardium is what was marked as a reference. What was excluded from the
+    enhancement, and where its maximum was to be taken, is for scar by thresholds.
 
     Raises:
       InputError: If there is no myocardium.
@@ -123,6 +122,8 @@ def with_contours(study: Study, masks: dict[str, np.ndarray]) -> Study:
         scar=scar,
         no_reflow=no_reflow,
         remote=masks.get(REFERENCE),
+        excluded=masks.get(EXCLUSION),
+        brightest=masks.get(ENHANCEMENT),
     )
 
 

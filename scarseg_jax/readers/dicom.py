@@ -16,7 +16,6 @@ from scarseg_jax.study import Axes, Frame, Geometry, Series, Study
 
 _log = logging.getLogger(__name__)
 _PARALLEL_DEG = 1.0
-_MISSING = 1.5  # times the usual distance of slices: one may be missing
 _RAS = np.diag([-1.0, -1.0, 1.0])  # of NIfTI, from DICOM's axes to left, back, head
 
 
@@ -97,6 +96,12 @@ def open_stack(path: Path, *, series: Sequence[str] = (), time: int = 0) -> Stac
     )
     affines = np.stack([_affine(i, gap_mm, order, flipped, shape) for i in images])
     geometry = Geometry(affines[::-1] if flipped[0] else affines, (z, y, x))
+    if geometry.gaps:
+        _log.warning(
+            "DICOM: one slice may be missing after %s (0 is the base): it is much farther"
+            " to the next than usual",
+            ", ".join(map(str, geometry.gaps)),
+        )
     return Stack(
         tuple(images),
         order,
@@ -215,13 +220,4 @@ def _gap_mm(series: dicom_series.Series, images: Sequence[Image]) -> float:
                 " SliceThickness in its header: export the series anew"
             )
         return float(said)
-    gaps_mm = np.diff(at_mm)
-    usual_mm = float(np.median(gaps_mm))
-    far = gaps_mm[gaps_mm > _MISSING * usual_mm]
-    if far.size:
-        _log.warning(
-            "DICOM: slices %s mm apart where %.3g mm is usual; one may be missing, and"
-            " its neighbours stand for it in volumes",
-            *(", ".join(f"{gap:.3g}" for gap in far), usual_mm),
-        )
-    return usual_mm
+    return float(np.median(np.diff(at_mm)))

@@ -19,13 +19,19 @@ from scarseg_jax.readers.dicom_files import SHOWN, Image
 
 _log = logging.getLogger(__name__)
 _SAME_PLACE_MM = 0.1  # along the normal: breath-holds that are repeated copy the place
-_UID_END = 8  # characters of a series UID that messages show
+_UID_END = 8  # characters of a series UID that messages show, or more
 _LONGEST_TEXT = 40
 # From base to apex: leftwards, forwards and down, in DICOM's axes, which run to the
 # left, the back and the feet. Axial, coronal and sagittal stacks are 55 degrees from it.
 _APEX = np.array([1.0, -1.0, -1.0]) / math.sqrt(3)
 _SHORT_AXIS_DEG = 45.0
 _LEAST_SLICES = 3  # of a stack, where another series has as many
+_TIMES = (  # of an image, and of a frame of an enhanced file
+    *("TriggerTime", "NominalCardiacTriggerDelayTime"),
+    *("TemporalPositionIdentifier", "TemporalPositionIndex"),
+    *("AcquisitionTime", "FrameAcquisitionDateTime", "InstanceNumber"),
+)
+_LONGEST_INVERSION_MS = 10_000.0  # some scanners write the largest number there is
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")
 _LATE = re.compile(
     r"lge|psir|late[-_ ]*(gad|enh)|delay|viab|scar|(?<![a-z])m?de(?![a-z])",
@@ -131,12 +137,16 @@ def list_series(images: Iterable[Image]) -> tuple[Series, ...]:
         own.setdefault(instance, image)
     if doubled:
         _log.warning("DICOM: %d images are there twice; one of each is taken", doubled)
+    uids = {uid for uid, _ in groups}
+    end = _UID_END  # or as many as tell them apart: some end alike
+    while len({uid[-end:] for uid in uids}) < len(uids):
+        end += 1
     found = []
     for (uid, kind), own in groups.items():
         first = next(iter(own.values()))
         number = first.fields.get("SeriesNumber")
         number = -1 if number is None else int(number)
-        found.append(Series(uid[-_UID_END:], number, kind, tuple(own.values())))
+        found.append(Series(uid[-end:], number, kind, tuple(own.values())))
     return tuple(sorted(found, key=lambda s: (s.number, s.uid_end, s.kind.value)))
 
 
@@ -311,9 +321,11 @@ def is_late(series: Series) -> bool:
     """Returns whether it says of itself that it is late or an inversion recovery."""
     fields = series.images[0].fields
     sequence = np.atleast_1d(fields.get("ScanningSequence", "")).tolist()
+    times_ms = [fields.get("InversionTime", 0), fields.get("InversionTimes", 0)]
     return (
         "IR" in sequence
-        or float(fields.get("InversionTime", 0) or 0) > 0
+        or fields.get("InversionRecovery") == "YES"
+        or any(0 < float(t) < _LONGEST_INVERSION_MS for t in np.hstack(times_ms))
         or series.kind is Kind.PHASE_SENSITIVE
         or bool(_LATE.search(str(fields.get("SeriesDescription", ""))))
     )
@@ -326,6 +338,5 @@ def _place_key(series: Series) -> tuple:
 
 def _time(image: Image) -> tuple[float, ...]:
     """Returns what sorts images of one place: trigger time, index, clock, number."""
-    names = "TriggerTime TemporalPositionIdentifier AcquisitionTime InstanceNumber"
-    said = (str(image.fields.get(name, "")) for name in names.split())
+    said = (str(image.fields.get(name, "")) for name in _TIMES)
     return tuple(float(t) if _NUMBER.fullmatch(t) else 0.0 for t in said)

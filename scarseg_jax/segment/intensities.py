@@ -40,8 +40,10 @@ def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
     """Returns the scar by each of `BY_INTENSITY` in the myocardium, given or found.
 
     Remote myocardium is what was drawn of it in the myocardium, in slices without any that of the nearest
-    slice; or else the darkest sector of each slice. No-reflow is scar where it was drawn,
-    or where networks that found it call scar. Nothing where there is no myocardium.
+    slice; or else the darkest sector of each slice. The maximum is that of where the
+    brightest scar was marked, in slices without any that of the whole wall. What was
+    excluded is no scar, and no maximum. No-reflow is scar where it was drawn, or where
+    networks that found it call scar. Nothing where there is no myocardium.
 
     Args:
       found: From `find_scar`.
@@ -51,17 +53,26 @@ def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
         return ()
     slices = np.flatnonzero(wall.any(axis=(1, 2)))
     remote, source = _remote(found, wall)
+    region, brightest = _region(found, wall), found.study.brightest
     marked = np.flatnonzero(remote.any(axis=(1, 2)))
     rows = []
     for z in slices:
         nearest = marked[np.abs(marked - z).argmin()]
-        rows.append(_levels(image[z][wall[z]], image[nearest][remote[nearest]]))
+        bright = region[z] if region[z].any() else wall[z]
+        if brightest is not None and (brightest[z] & bright).any():
+            bright = brightest[z] & bright
+        rows.append(
+            _levels(
+                *(image[z][wall[z]], image[nearest][remote[nearest]], image[z][bright])
+            )
+        )
     means, sds, counts, *levels = zip(*rows, strict=True)
     lv_ml = found.study.geometry.volume_ml(wall)
     measured, dark = [], _no_reflow(found)
     for name, above in zip(BY_INTENSITY, levels, strict=True):
         scar = np.zeros_like(wall)
-        scar[slices] = wall[slices] & (image[slices] >= np.reshape(above, (-1, 1, 1)))
+        bright = image[slices] >= np.reshape(above, (-1, 1, 1))
+        scar[slices] = region[slices] & bright
         if dark is not None:
             scar |= dark & wall
         scar_ml = found.study.geometry.volume_ml(scar)
@@ -69,7 +80,8 @@ def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
             ByIntensity(
                 name=name,
                 words=_WORDS[name],
-                region="the myocardium of each slice",
+                region="the myocardium of each slice"
+                + (", without what was excluded" if (wall & ~region).any() else ""),
                 remote=source,
                 slices=tuple(slices.tolist()),
                 remote_mean=means,
@@ -101,7 +113,7 @@ def zones_of(found: Segmentation, definition: str | None) -> Zones | None:
     if definition is None:
         return None
     wall, how = _wall(found), DEFINITIONS[definition]
-    if wall is None:
+    if wall is None or not _region(found, wall).any():
         raise InputError(
             f"--zones={definition}: no myocardium; expected one to look inside: give its"
             " mask, or use networks that find it"
@@ -120,7 +132,7 @@ def zones_of(found: Segmentation, definition: str | None) -> Zones | None:
         )
     remote, source = _remote(found, wall)
     return find_zones(
-        *(found.study.image, wall, definition),
+        *(found.study.image, _region(found, wall), definition),
         phase_sensitive=found.study.phase_sensitive,
         remote=remote,
         remote_source=source,
@@ -140,12 +152,20 @@ def _wall(found: Segmentation) -> np.ndarray | None:
     return None if wall is None or not wall.any() else wall
 
 
-def _levels(wall: np.ndarray, remote: np.ndarray) -> tuple[float, ...]:
+def _region(found: Segmentation, wall: np.ndarray) -> np.ndarray:
+    """Returns (Z, Y, X) bool, where scar may be: the myocardium that nobody excluded."""
+    return wall if found.study.excluded is None else wall & ~found.study.excluded
+
+
+def _levels(
+    wall: np.ndarray, remote: np.ndarray, bright: np.ndarray
+) -> tuple[float, ...]:
     """Returns the remote mean, SD and pixels, and from where each method calls scar.
 
     Args:
       wall: (k,) intensities of a slice's myocardium.
       remote: (n,) of the remote myocardium that it is compared with.
+      bright: (m,) of where the maximum is taken.
     """
     values, healthy = wall.astype(np.float64), remote.astype(np.float64)
     mean = float(healthy.mean())
@@ -154,7 +174,7 @@ def _levels(wall: np.ndarray, remote: np.ndarray) -> tuple[float, ...]:
         float(healthy.std()),
         int(remote.size),
         mean + _SD * sd_of(healthy, values),
-        mean + way_to_maximum(mean, values) / 2,
+        mean + way_to_maximum(mean, bright.astype(np.float64)) / 2,
     )
 
 
