@@ -15,6 +15,7 @@ from absl.testing import flagsaver
 from builders import write_nifti
 from dicom_studies import short_axis
 
+from scarseg_jax.learn import autoencoder
 from scarseg_jax.readers import phantom
 from scarseg_jax.study import Study
 
@@ -25,6 +26,9 @@ jax.config.update("jax_debug_key_reuse", True)
 _CACHE = tempfile.TemporaryDirectory()
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE.name
 jax.config.update("jax_compilation_cache_dir", _CACHE.name)
+
+# A twentieth of its training tells a phantom's superpixels apart.
+autoencoder.STEPS = 250
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "pytorch_enet_1ch.npz"
 EMIDEC = Path(__file__).parents[2] / "shared" / "data" / "emidec"

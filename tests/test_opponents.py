@@ -1,4 +1,4 @@
-"""Methods without training, with what they call chosen as a network's is."""
+"""Other methods, with what they call chosen as a network's is."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ FOLDS = (*FOLDS, fold([0, 1], [2, 3], [4, 5]))
 
 
 def test_each_patient_is_called_by_its_folds_decision_on_either_grid(data):
-    scores = opponents.score(fwhm, data)
+    scores = [opponents.score(fwhm, data)] * 3
     decisions = [Decision(0.5), Decision(1e9), Decision(0.5, 1e6)]
     found = opponents.answers(scores, data, FOLDS, decisions)
     assert found.fold.tolist() == [0, 0, 1, 1, 2, 2]
@@ -49,7 +49,7 @@ def test_each_patient_is_called_by_its_folds_decision_on_either_grid(data):
 
 
 def test_a_folds_decision_depends_on_its_validation_patients_alone(data):
-    scores = opponents.score(fwhm, data)
+    scores = [opponents.score(fwhm, data)] * 3
     before = opponents.choose(scores, data, FOLDS, LEVELS)
     assert all(0.3 <= decision.threshold <= 0.7 for decision in before)
     for number, study in enumerate(data.studies):
@@ -65,14 +65,14 @@ def test_a_folds_decision_depends_on_its_validation_patients_alone(data):
 
 
 def test_the_choice_is_made_on_the_images_own_grid(data):
-    scores = opponents.score(fwhm, data)
-    blind = dataclasses.replace(scores, crop=np.zeros_like(scores.crop))
+    scores = [opponents.score(fwhm, data)] * 3
+    blind = [dataclasses.replace(s, crop=np.zeros_like(s.crop)) for s in scores]
     chosen = opponents.choose(scores, data, FOLDS, LEVELS)
     assert opponents.choose(blind, data, FOLDS, LEVELS) == chosen
 
 
 def test_a_patient_has_no_scar_where_others_without_any_have_as_much(data):
-    scores = opponents.score(fwhm, data)
+    scores = [opponents.score(fwhm, data)] * 3
     decisions = [Decision(0.5)] * 3
     trials = opponents.tried(scores, data, FOLDS, decisions)
     assert [trial.patient for trial in trials] == ["c", "a", "b"]
@@ -94,3 +94,18 @@ def test_a_patient_has_no_scar_where_others_without_any_have_as_much(data):
     assert not said.native["c"].any()
     np.testing.assert_array_equal(said.crop[:, :2], plain.crop[:, :2])
     assert not said.crop[:, 2:].any()
+
+
+def test_superpixels_are_learned_from_a_folds_training_patients_alone(data):
+    before = opponents.learn_superpixels(data, FOLDS, seed=0)
+    assert [own.crop.shape for own in before] == [data.slices.scar.shape] * 3
+    for number, study in enumerate(data.studies):
+        wall = np.asarray(study.myocardium)
+        studies = [*data.studies]
+        studies[number] = dataclasses.replace(study, scar=wall)
+        changed = dataclasses.replace(data, studies=tuple(studies))
+        after = opponents.learn_superpixels(changed, FOLDS, seed=0)
+        for one, then, now in zip(FOLDS, before, after, strict=True):
+            trains = 2 * number in one.train
+            assert np.array_equal(then.native["a"], now.native["a"]) is not trains
+            assert np.array_equal(then.crop, now.crop) is not trains

@@ -1,4 +1,4 @@
-"""Methods without training, given what a network is given.
+"""Other methods than the networks of a run, given what a network is given.
 
 The score, the area and the volume from which scar is called are chosen for each fold on
 the validation patients of the networks and by their rules, `decide.best` and
@@ -6,16 +6,18 @@ the validation patients of the networks and by their rules, `decide.best` and
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from scarseg_jax.judge.summary import Answers
+from scarseg_jax.learn import autoencoder
 from scarseg_jax.prepare.clean import clean
 from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold
 from scarseg_jax.run import Decision, Trial
-from scarseg_jax.segment import classical, decide, pipeline
+from scarseg_jax.segment import classical, decide, encoded, pipeline
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,40 +56,103 @@ def score(method: Callable[..., np.ndarray], data: DataSet) -> Scores:
     )
 
 
-def choose(
-    scores: Scores, data: DataSet, folds: Sequence[Fold], levels: Sequence[float]
-) -> list[Decision]:
-    """Returns each fold's decision, chosen on its validation patients."""
-    dice = np.concatenate(
-        [
-            decide.slice_dice(
-                scores.native[study.patient],
-                np.asarray(study.scar),
-                np.full(len(study.image), study.geometry.pixel_mm2),
-                levels,
-            )
-            for study in data.studies
-        ]
+def learn_superpixels(
+    data: DataSet, folds: Sequence[Fold], *, seed: int
+) -> list[Scores]:
+    """Returns each fold's scores by an auto-encoder of superpixels, see `encoded`.
+
+    It learned on the fold's training patients, on the images' own grids.
+
+    Args:
+      data: Patients with myocardium.
+      folds: The splits.
+      seed: Of the training.
+    """
+    slices = data.slices
+    pixel_mm = np.stack([slices.pixel_mm, slices.pixel_mm], axis=1)
+    crop = encoded.find_superpixels(slices.crop, slices.myocardium, pixel_mm)
+    native = {
+        study.patient: encoded.find_superpixels(
+            clean(study.image),
+            np.asarray(study.myocardium),
+            np.tile(study.spacing_mm[1:], (len(study.image), 1)),
+        )
+        for study in data.studies
+    }
+    share = [
+        encoded.scar_share(native[s.patient], np.asarray(s.scar)) for s in data.studies
+    ]
+    whose = np.repeat([s.patient for s in data.studies], [len(own) for own in share])
+    each = autoencoder.fit(
+        np.concatenate([own.patches for own in native.values()]),
+        np.concatenate(share) > 0.5,
+        [np.flatnonzero(np.isin(whose, slices.patient[fold.train])) for fold in folds],
+        seed=seed,
     )
-    return [decide.best(dice[fold.validation], levels) for fold in folds]
+    return [
+        Scores(
+            crop=encoded.score(crop, layers),
+            native={name: encoded.score(own, layers) for name, own in native.items()},
+        )
+        for layers in each
+    ]
+
+
+def choose(
+    scores: Sequence[Scores],
+    data: DataSet,
+    folds: Sequence[Fold],
+    levels: Sequence[float],
+) -> list[Decision]:
+    """Returns each fold's decision, chosen on its validation patients.
+
+    Args:
+      scores: Of each fold.
+      data: The data set.
+      folds: The splits.
+      levels: The scores from which one is chosen.
+    """
+
+    @functools.cache
+    def dice(own: Scores, number: int) -> np.ndarray:
+        study = data.studies[number]
+        return decide.slice_dice(
+            own.native[study.patient],
+            np.asarray(study.scar),
+            np.full(len(study.image), study.geometry.pixel_mm2),
+            levels,
+        )
+
+    decisions = []
+    for own, fold in zip(scores, folds, strict=True):
+        chose = _numbers(data, fold.validation)
+        each = [dice(own, number) for number in chose]
+        decisions.append(decide.best(np.concatenate(each), levels))
+    return decisions
+
+
+def _numbers(data: DataSet, which: np.ndarray) -> list[int]:
+    """Returns the numbers of the studies that some slices are of."""
+    patients = set(data.slices.patient[which].tolist())
+    return [n for n, study in enumerate(data.studies) if study.patient in patients]
 
 
 def tried(
-    scores: Scores, data: DataSet, folds: Sequence[Fold], decisions: Sequence[Decision]
+    scores: Sequence[Scores],
+    data: DataSet,
+    folds: Sequence[Fold],
+    decisions: Sequence[Decision],
 ) -> list[Trial]:
     """Returns what each fold's decision calls scar in its validation patients."""
-    trials = []
-    for fold, decision in zip(folds, decisions, strict=True):
-        chose = set(data.slices.patient[fold.validation].tolist())
-        for study in data.studies:
-            if study.patient in chose:
-                own = scores.native[study.patient]
-                trials.append(pipeline.tried(own, study, decision))
-    return trials
+    return [
+        pipeline.tried(own.native[study.patient], study, decision)
+        for own, fold, decision in zip(scores, folds, decisions, strict=True)
+        for study in map(data.studies.__getitem__, _numbers(data, fold.validation))
+    ]
 
 
 def answers(
-    scores: Scores,
+    scores: Sequence[Scores],
     data: DataSet,
     folds: Sequence[Fold],
     decisions: Sequence[Decision],
@@ -96,7 +161,7 @@ def answers(
     """Returns what a method calls scar in each fold's test patients, on either grid.
 
     Args:
-      scores: The method's.
+      scores: Of each fold.
       data: The data set.
       folds: The splits.
       decisions: Of each fold.
@@ -106,7 +171,9 @@ def answers(
     fold = np.zeros(len(slices.slice), int)
     crop = np.zeros(slices.scar.shape, bool)
     native = {}
-    for number, (one, decision) in enumerate(zip(folds, decisions, strict=True)):
+    for number, (said, one, decision) in enumerate(
+        zip(scores, folds, decisions, strict=True)
+    ):
         fold[one.test] = number
         tested = slices.patient[one.test]
         for study in data.studies:
@@ -115,9 +182,9 @@ def answers(
                 own = dataclasses.replace(
                     decision, min_ml=decide.least_ml(trials, but=study.patient)
                 )
-                scar = pipeline.call_scar(scores.native[study.patient], study, own)
+                scar = pipeline.call_scar(said.native[study.patient], study, own)
                 native[study.patient] = scar[None]
                 if scar.any():
                     area_mm2 = slices.pixel_mm[its] ** 2
-                    crop[its] = decide.call_scar(scores.crop[its], area_mm2, own)
+                    crop[its] = decide.call_scar(said.crop[its], area_mm2, own)
     return Answers(fold=fold, seeds=(0,), crop=crop[None], native=native)

@@ -37,24 +37,50 @@ def superpixels(
     """
 
     def rule(values: np.ndarray, wall: np.ndarray) -> np.ndarray:
-        segments = round(values.size * spacing_mm[0] * spacing_mm[1] / segment_mm2)
-        with warnings.catch_warnings():
-            # Its start, by k-means, may leave a superpixel empty; there is one less.
-            warnings.filterwarnings("ignore", "One of the clusters is empty")
-            labels = slic(
-                paint(values, wall),
-                n_segments=min(max(segments, 2), values.size),
-                compactness=compactness,
-                spacing=np.array(spacing_mm) / min(spacing_mm),
-                mask=wall,
-                channel_axis=None,
-            )
-        labels = np.asarray(labels)[wall]
+        labels = parts(
+            values,
+            wall,
+            spacing_mm,
+            segment_mm2=segment_mm2,
+            compactness=compactness,
+        )
         size = np.maximum(np.bincount(labels), 1)
         mean = np.bincount(labels, values) / size
         return between_means(mean[labels], values)
 
     return score(image, myocardium, rule)
+
+
+def parts(
+    values: np.ndarray,
+    wall: np.ndarray,
+    spacing_mm: tuple[float, float],
+    *,
+    segment_mm2: float = 25.0,
+    compactness: float = 0.1,
+) -> np.ndarray:
+    """Returns the (k,) number of each pixel's SLIC superpixel, from 1.
+
+    Args:
+      values: (k,) intensities of the wall, 0..1.
+      wall: (H, W) bool.
+      spacing_mm: (y, x).
+      segment_mm2: As in `superpixels`.
+      compactness: As in `superpixels`.
+    """
+    segments = round(values.size * spacing_mm[0] * spacing_mm[1] / segment_mm2)
+    with warnings.catch_warnings():
+        # Its start, by k-means, may leave a superpixel empty; there is one less.
+        warnings.filterwarnings("ignore", "One of the clusters is empty")
+        labels = slic(
+            paint(values, wall),
+            n_segments=min(max(segments, 2), values.size),
+            compactness=compactness,
+            spacing=np.array(spacing_mm) / min(spacing_mm),
+            mask=wall,
+            channel_axis=None,
+        )
+    return np.asarray(labels)[wall]
 
 
 def graph_cut(
