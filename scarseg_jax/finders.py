@@ -8,6 +8,7 @@ from pathlib import Path
 from scarseg_jax import files
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn.bundle import FINDER, is_bundle
+from scarseg_jax.prepare import likeness
 from scarseg_jax.run import Member
 from scarseg_jax.segment.model import Model, load_model
 
@@ -20,7 +21,8 @@ def kept(
     Args:
       workdir: The run's folder.
       bundle: Theirs.
-      splits: Of each of the run's folds, who validates and who is held out.
+      splits: Of each of the run's folds, who validates and who is held out, by the
+        pseudonyms of their images.
 
     Raises:
       InputError: If they are no bundle, find no myocardium, had seen those who validate
@@ -58,8 +60,11 @@ def _checked(finder: Model, splits: Mapping[int, tuple[set[str], set[str]]]) -> 
     theirs: dict[int, tuple[set[str], set[str]]] = {}
     for trained in finder.members:
         validate, held_out = theirs.setdefault(trained.member.fold, (set(), set()))
-        validate.update(trial.patient for trial in trained.trials)
-        held_out.update(trained.test_patients)
+        for names, own in (
+            (validate, [trial.patient for trial in trained.trials]),
+            (held_out, trained.test_patients),
+        ):
+            names.update(likeness.pseudonym(name, run.fingerprints) for name in own)
     if theirs != splits:
         raise InputError(
             "the finder's folds are others than this run's: train both with the same"

@@ -1,4 +1,4 @@
-"""What networks are shown in training: images, labels, and who sees which."""
+"""What networks are shown in training: images, what is in them, and who sees which."""
 
 import dataclasses
 import logging
@@ -19,7 +19,7 @@ from scarseg_jax.segment.look import (
 )
 from scarseg_jax.segment.model import Model
 from scarseg_jax.segment.ventricle import Ventricle
-from scarseg_jax.study import Slices, Study
+from scarseg_jax.study import Slices, Study, Tissue
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +41,10 @@ def shown(
       view: What the networks see.
       finder: Who finds the myocardium for them; None: nobody.
     """
-    image, labels, inside = (
-        getattr(data.slices, name) for name in ("image", "labels", "myocardium")
-    )
+    image, inside = data.slices.image, data.slices.myocardium
+    tissues = _tissues(data.slices, data.studies)
+    if view.protocol == 2:
+        tissues = targets.of_wall(tissues)
     if finder is not None:
         _log.info("finding the myocardium of those who train")
         several = _in_found(data, folds, view, finder)
@@ -57,16 +58,17 @@ def shown(
             for fold, own in zip(folds, more, strict=True)
         ]
         image = np.concatenate([image, *(each.image for each in several)])
-        labels = np.concatenate([labels, *(each.labels for each in several)])
+        drawn = [_tissues(each, data.studies) for each in several]
+        tissues = np.concatenate([tissues, *drawn])
     if view.around == "learned":
-        far = [view.cut_from_afar(study) for study in data.studies]
-        image = np.concatenate([image, *(each.image for each in far)])
-        labels = np.concatenate([labels, *(each.labels for each in far)])
+        far = Slices.concatenate([view.cut_from_afar(study) for study in data.studies])
+        image = np.concatenate([image, far.image])
+        tissues = np.concatenate([tissues, _tissues(far, data.studies)])
         count = len(data.slices.slice)
         folds = [dataclasses.replace(fold, once=fold.train + count) for fold in folds]
     images = train.Data(
         image=image,
-        labels=targets.to_classes(labels, view.classes),
+        shares=targets.class_shares(tissues, view.classes),
         inside=inside if view.protocol == 2 else None,
         cut_out=crop.cut_out_channels(
             protocol=view.protocol, context=view.context, neighbours=view.neighbours
@@ -78,12 +80,22 @@ def shown(
     return images, folds
 
 
+def _tissues(slices: Slices, studies: Sequence[Study]) -> np.ndarray:
+    """Returns the (N, 64, 64, 4) `cut.tissue_shares` of slices of several studies."""
+    shares = np.empty((*slices.scar.shape, len(Tissue) - 1), np.float32)
+    for study in studies:
+        its = np.flatnonzero(slices.patient == study.patient)
+        if its.size:
+            shares[its] = cut.tissue_shares(study, slices.take(its))
+    return shares
+
+
 def _in_found(
     data: DataSet, folds: Sequence[Fold], view: View, finder: Model
 ) -> list[Slices]:
     """Returns of each fold its training patients' slices in the myocardium found there.
 
-    Their labels are what was drawn. Slices without any found are left out.
+    Slices without any found are left out.
     """
     asked = [
         [
@@ -103,6 +115,4 @@ def _in_found(
 
 def _seen_in(found: Ventricle, study: Study, view: View) -> Slices:
     seen = view.cut_as_drawn(with_ventricle(study, found))
-    boxes = [cut.box_of(seen, z) for z in range(len(seen.slice))]
-    seen = dataclasses.replace(seen, labels=view.cut(study, boxes).labels)
     return seen.take(np.flatnonzero(seen.myocardium.any(axis=(1, 2))))

@@ -317,7 +317,7 @@ def draw_blobs(count: int = 10, *, size: int = 16) -> train.Data:
     centre = rng.uniform(4, 12, (count, 2, 1, 1))
     scar = np.hypot(y - centre[:, 0], x - centre[:, 1]) < 4
     image = scar + rng.normal(0, 0.3, scar.shape)
-    return train.Data(image[..., None].astype(np.float32), scar.astype(np.int8))
+    return train.Data(image[..., None].astype(np.float32), shares_of(scar))
 
 
 def draw_variables(model: Network, *, seed: int = 0, channels: int = 1) -> Any:
@@ -364,3 +364,8 @@ def noisy_slice(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def dice_of(one: np.ndarray, other: np.ndarray) -> float:
     """Returns the overlap of two masks."""
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+def shares_of(labels, classes: int = 2) -> Any:
+    """Returns the (..., classes - 1) shares of pixels that are of one class each."""
+    return np.eye(classes, dtype=np.float32)[np.asarray(labels, int)][..., 1:]

@@ -36,8 +36,8 @@ def test_a_turned_image_is_what_scipy_turns(rng, monkeypatch):
     smooth = ndimage.gaussian_filter(rng.normal(size=(64, 64)), 3).astype(np.float32)
     turn = jax.random.split(jax.random.key(3), 4)[0]
     angle = jax.random.uniform(turn, maxval=2 * np.pi)
-    labels = jnp.zeros((64, 64), jnp.int8)
-    turned, _ = deform(jax.random.key(3), jnp.asarray(smooth[..., None]), labels, None)
+    shares = jnp.zeros((64, 64, 1))
+    turned, _ = deform(jax.random.key(3), jnp.asarray(smooth[..., None]), shares, None)
     theirs = ndimage.rotate(
         smooth, -np.degrees(float(angle)), reshape=False, order=1, mode="nearest"
     )
@@ -46,25 +46,25 @@ def test_a_turned_image_is_what_scipy_turns(rng, monkeypatch):
     np.testing.assert_allclose(turned[..., 0][inside], theirs[inside], atol=1e-4)
 
 
-def test_labels_go_where_their_image_goes(rng):
-    labels = ndimage.gaussian_filter(rng.normal(size=(64, 64)), 4) > 0
-    image = jnp.asarray(labels[..., None].repeat(2, axis=2), jnp.float32)
+def test_shares_go_where_their_image_goes(rng):
+    mask = ndimage.gaussian_filter(rng.normal(size=(64, 64)), 4) > 0
+    image = jnp.asarray(mask[..., None].repeat(2, axis=2), jnp.float32)
     cut_out = jnp.array([True, False])
     for seed in range(5):
-        seen, moved = deform(
-            jax.random.key(seed), image, jnp.asarray(labels, jnp.int8), cut_out
-        )
+        seen, moved = deform(jax.random.key(seed), image, image[..., :1], cut_out)
         assert 0 < moved.mean() < 1
-        np.testing.assert_array_equal(seen[..., 0], moved)  # edges as sharp as before
+        np.testing.assert_array_equal(seen[..., 1:], moved)
+        sharp = np.asarray(seen[..., 0])  # edges as sharp as before
+        assert np.isin(sharp, (0, 1)).all()
         # Between pixels the linear and the nearest value may fall on either side.
-        assert np.mean((seen[..., 1] > 0.5) != (moved == 1)) < 0.02
+        assert np.mean((moved[..., 0] > 0.5) != (sharp == 1)) < 0.02
 
 
 def test_a_deformation_is_moderate_and_another_for_each_key():
     rows = jnp.asarray(np.mgrid[:64, :64].transpose(1, 2, 0), jnp.float32)
-    labels = jnp.zeros((64, 64), jnp.int8)
+    shares = jnp.zeros((64, 64, 1))
     keys = jax.random.split(jax.random.key(0), 200)
-    where, _ = jax.vmap(deform, (0, None, None, None))(keys, rows, labels, None)
+    where, _ = jax.vmap(deform, (0, None, None, None))(keys, rows, shares, None)
     middle = np.asarray(where)[:, 31:33, 31:33].mean(axis=(1, 2)) - 31.5
     assert np.abs(middle).max() < augment.LARGEST_SHIFT_PX + 3 * augment.BEND_PX
     assert len(np.unique(middle.round(4), axis=0)) == len(keys)

@@ -13,8 +13,10 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.learn import bundle, targets
 from scarseg_jax.learn.card import metadata
 from scarseg_jax.learn.enet import ENet
+from scarseg_jax.prepare import likeness
 from scarseg_jax.prepare.cut import PREPARATION
 from scarseg_jax.readers import phantom
+from scarseg_jax.run import Decision, Member, TrainedMember, Trial
 from scarseg_jax.segment.model import IN_THE_BOX, SIMULATED, load_model
 from scarseg_jax.segment.pipeline import find_scar
 
@@ -39,8 +41,22 @@ def variables():
 
 
 def record():
-    settings = {"data": {"path": "/home/someone/data", "source": "phantom"}}
-    return run_record(settings=settings)
+    data = {"path": "/home/someone/data", "source": "phantom"}
+    data |= {"patients": ["Doe Jane"], "leave_out": ["Roe Max"]}
+    tested = ("Doe Jane", "Poe Ed")
+    members = tuple(
+        TrainedMember(
+            Member(fold, 0), 1, 0.5, Decision(0.5), own, (Trial(other, 1.0, 2.0),)
+        )
+        for fold, (own, other) in enumerate(
+            [((tested[0],), tested[1]), ((tested[1],), tested[0])]
+        )
+    )
+    return run_record(
+        settings={"data": data},
+        members=members,
+        fingerprints={"Doe Jane": "0f", "Poe Ed": "f0"},
+    )
 
 
 def test_networks_and_record_come_back_without_paths_and_the_same_bytes(
@@ -50,7 +66,8 @@ def test_networks_and_record_come_back_without_paths_and_the_same_bytes(
         bundle.save(tmp_path / name, variables, record(), "# Card", {"task": "t"})
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
-        assert b"someone" not in file.read_bytes()
+        for word in (b"someone", b"Jane", b"Max", b"Poe"):
+            assert word not in file.read_bytes()
     assert bundle.is_bundle(tmp_path / "one")
     restored, said = bundle.load(tmp_path / "one")
     jax.tree.map(
@@ -58,7 +75,13 @@ def test_networks_and_record_come_back_without_paths_and_the_same_bytes(
         variables,
         restored,
     )
-    assert said.members == record().members
+    prints = record().fingerprints
+    jane, poe = (likeness.pseudonym(name, prints) for name in prints)
+    assert said.fingerprints == {jane: "0f", poe: "f0"}
+    assert [m.test_patients for m in said.members] == [(jane,), (poe,)]
+    assert [m.trials for m in said.members] == [
+        *((Trial(poe, 1.0, 2.0),), (Trial(jane, 1.0, 2.0),)),
+    ]
     assert said.history == ()
     assert (tmp_path / "one" / bundle.CARD).read_text() == "# Card"
 

@@ -13,6 +13,7 @@ from scarseg_jax.errors import InputError
 from scarseg_jax.judge import tables
 from scarseg_jax.learn import bundle, checkpoint
 from scarseg_jax.prepare.folds import make_folds
+from scarseg_jax.prepare.likeness import fingerprint
 from scarseg_jax.readers import phantom
 from scarseg_jax.run import Member, RunRecord, Trial
 from scarseg_jax.segment.look import Networks, Question, View, look
@@ -56,7 +57,9 @@ def finder(tmp_path_factory):
     )
     few = jax.tree.map(lambda leaf: leaf[:2], variables)
     home = tmp_path_factory.mktemp("finder") / "bundle"
-    bundle.save(home, few, dataclasses.replace(record, members=members), "", {})
+    prints = {name: fingerprint(study.image) for name, study in studies.items()}
+    record = dataclasses.replace(record, members=members, fingerprints=prints)
+    bundle.save(home, few, record, "", {})
     return home
 
 

@@ -129,7 +129,7 @@ def test_a_border_changes_nothing_that_is_cut(study):
         )
         framed = cut(padded, protocol=1)
         np.testing.assert_allclose(framed.centre_px - [13, 5], plain.centre_px)
-        for name in ("image", "crop", "labels", "side_mm", "contained"):
+        for name in ("image", "crop", "myocardium", "side_mm", "contained"):
             np.testing.assert_array_equal(getattr(framed, name), getattr(plain, name))
 
 

@@ -269,11 +269,11 @@ def test_the_epoch_is_traced_once(monkeypatch, tmp_path):
 
 def test_what_is_chosen_does_not_depend_on_the_test_patients(fitted, tmp_path):
     data = draw_blobs()
-    labels = data.labels.copy()
+    shares = data.shares.copy()
     test = FOLDS[0].test
-    labels[test] = 1 - labels[test]
+    shares[test] = 1 - shares[test]
     given = {**GIVEN, "folds": FOLDS[:1], "members": MEMBERS[:1]}
-    given["data"] = data._replace(labels=labels)
+    given["data"] = data._replace(shares=shares)
     other = fit(tmp_path, ENet(), RECIPE, **given)
     assert other.best_epoch[0] == fitted.best_epoch[0]
     assert other.best_dice[0] == pytest.approx(fitted.best_dice[0], abs=1e-5)

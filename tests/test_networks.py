@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from builders import draw_variables
+from builders import draw_variables, shares_of
 from jax import lax
 
 from scarseg_jax.errors import InputError
@@ -119,7 +119,7 @@ def two_members(variant: str, slices: int):
 @pytest.mark.parametrize(("variant", "slices"), OTHERS)
 def test_a_member_among_others_learns_as_it_does_among_its_like(variant, slices):
     model, each, images = two_members(variant, slices)
-    labels = jnp.asarray(images[..., 0] > 1, jnp.int8)
+    shares = shares_of(images[..., 0] > 1, 3)
 
     def learn(variables):
         def loss(params):
@@ -130,7 +130,7 @@ def test_a_member_among_others_learns_as_it_does_among_its_like(variant, slices)
                 mutable=["batch_stats"],
                 rngs={"dropout": jax.random.key(7)},
             )
-            return train.cross_entropy(logits, labels, (1.0, 1.0, 1.0)), updated
+            return train.cross_entropy(logits, shares, (1.0, 1.0, 1.0)), updated
 
         return jax.value_and_grad(loss, has_aux=True)(variables["params"])
 

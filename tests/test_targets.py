@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from builders import shares_of
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.learn import targets
@@ -11,7 +12,7 @@ TABLE = {
     "scar_no_reflow": [0, 0, 0, 1, 2],
     "heart_scar": [0, 1, 2, 3, 3],
 }
-ALL = np.array([[*Tissue]], np.int8)
+ALL = np.eye(len(Tissue), dtype=np.float32)[:, 1:]  # a pixel of each
 
 
 def test_every_set_of_classes_is_known_here():
@@ -20,10 +21,27 @@ def test_every_set_of_classes_is_known_here():
 
 @pytest.mark.parametrize("name", TABLE)
 def test_tissues_become_the_classes_of_the_table(name):
-    classes = targets.to_classes(ALL, name)
-    assert classes.tolist() == [TABLE[name]]
-    assert classes.dtype == np.int8
+    shares = targets.class_shares(ALL, name)
+    np.testing.assert_array_equal(shares, shares_of(TABLE[name], 1 + max(TABLE[name])))
+    assert shares.dtype == np.float32
     assert targets.count(name) == 1 + max(TABLE[name])
+
+
+def test_a_pixels_shares_of_tissues_add_up():
+    shares = targets.class_shares(np.array([[0.1, 0.2, 0.3, 0.15]]), "heart_scar")
+    np.testing.assert_allclose(shares, [[0.1, 0.2, 0.45]])
+
+
+def test_of_the_wall_alone_scar_at_its_border_is_scar():
+    # Half cavity and half scar; a border in the wall; hardly any wall; none.
+    tissues = [
+        [0.5, 0, 0.5, 0],
+        [0, 0.3, 0.2, 0.1],
+        [0.9, 0.005, 0.005, 0],
+        [0.4, 0, 0, 0],
+    ]
+    wanted = [[0, 0, 1, 0], [0, 0.5, 1 / 3, 1 / 6], [0, 0, 0, 0], [0, 0, 0, 0]]
+    np.testing.assert_allclose(targets.of_wall(np.array(tissues)), wanted)
 
 
 @pytest.mark.parametrize(
@@ -36,9 +54,9 @@ def test_the_classes_that_are_scar(name, classes):
 
 @pytest.mark.parametrize("name", TABLE)
 def test_who_is_sure_of_the_classes_is_sure_of_the_scar(rng, name):
-    labels = rng.integers(0, len(Tissue), (3, 8, 8)).astype(np.int8)
-    sure = np.eye(targets.count(name))[targets.to_classes(labels, name)]
-    said = targets.scar_probability(sure[..., 1:], name)
+    labels = rng.integers(0, len(Tissue), (3, 8, 8))
+    sure = targets.class_shares(ALL[labels], name)
+    said = targets.scar_probability(sure, name)
     np.testing.assert_array_equal(said == 1, labels >= Tissue.SCAR)
     np.testing.assert_array_equal(said == 0, labels < Tissue.SCAR)
 
@@ -68,11 +86,11 @@ def test_the_probability_of_scar_is_that_of_its_classes_together(name, said, sca
     ],
 )
 def test_a_class_that_was_not_drawn_is_refused_by_name(name, missing, words):
-    drawn = np.setdiff1d(ALL, missing)
+    drawn = ALL[np.setdiff1d([*Tissue], missing)]
     with pytest.raises(InputError, match=f"model.classes is {name}, .* is {words};"):
-        targets.to_classes(drawn, name)
+        targets.class_shares(drawn, name)
 
 
 def test_scar_without_no_reflow_is_scar():
-    labels = np.array([Tissue.BACKGROUND, Tissue.SCAR], np.int8)
-    assert targets.to_classes(labels, "scar").tolist() == [0, 1]
+    tissues = ALL[[Tissue.BACKGROUND, Tissue.SCAR]]
+    assert targets.class_shares(tissues, "scar").tolist() == [[0], [1]]

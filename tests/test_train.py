@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from builders import draw_blobs, draw_variables
+from builders import draw_blobs, draw_variables, shares_of
 from flax import linen as nn
 
 from scarseg_jax.learn import train
@@ -67,21 +67,22 @@ def test_the_rate_falls_to_a_tenth_in_100_epochs():
     np.testing.assert_allclose(rates, [5e-4, 5e-4 * 10**-0.5, 5e-5], rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [bool, np.int8])
-def test_cross_entropy_of_two_classes_closed_form(kind):
-    logits = jnp.array([[0.0, 0.0], [1.0, 3.0]])
-    labels = jnp.array([1, 0], kind)
-    expected = (5 * np.log(2) + 2 * np.log1p(np.exp(2))) / 2
-    loss = float(train.cross_entropy(logits, labels, (2.0, 5.0)))
+def test_cross_entropy_of_two_classes_closed_form():
+    logits = jnp.array([[0.0, 0.0], [1.0, 3.0], [1.0, 3.0]])
+    shares = jnp.array([1.0, 0.0, 0.25])[:, None]
+    expected = (5 * np.log(2) + 2 * np.log1p(np.exp(2))) / 3
+    expected += (5 * 0.25 * np.log1p(np.exp(-2)) + 2 * 0.75 * np.log1p(np.exp(2))) / 3
+    loss = float(train.cross_entropy(logits, shares, (2.0, 5.0)))
     assert loss == pytest.approx(expected, rel=1e-6)
 
 
 def test_cross_entropy_of_several_classes_closed_form():
     # The probabilities are thirds, and 1, 2 and 5 eighths.
     logits = jnp.log(jnp.array([[7.0, 7.0, 7.0], [1.0, 2.0, 5.0], [1.0, 2.0, 5.0]]))
-    labels = jnp.array([1, 2, 0], jnp.int8)
-    expected = (3 * np.log(3) + 4 * np.log(8 / 5) + 2 * np.log(8)) / 3
-    loss = float(train.cross_entropy(logits, labels, (2.0, 3.0, 4.0)))
+    shares = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.0]])
+    expected = 3 * np.log(3) + 4 * np.log(8 / 5)
+    expected = (expected + (2 * np.log(8) + 3 * np.log(4)) / 2) / 3
+    loss = float(train.cross_entropy(logits, shares, (2.0, 3.0, 4.0)))
     assert loss == pytest.approx(expected, rel=1e-6)
 
 
@@ -93,10 +94,10 @@ def test_cross_entropy_of_two_classes_equals_the_general_formula(rng):
     more = np.concatenate([logits, never], axis=-1)
 
     def two(logits):
-        return train.cross_entropy(logits, labels, (2.0, 5.0))
+        return train.cross_entropy(logits, shares_of(labels), (2.0, 5.0))
 
     def three(more):
-        return train.cross_entropy(more, labels, (2.0, 5.0, 7.0))
+        return train.cross_entropy(more, shares_of(labels, 3), (2.0, 5.0, 7.0))
 
     loss, gradient = jax.value_and_grad(two)(jnp.asarray(logits))
     same, gradients = jax.value_and_grad(three)(jnp.asarray(more))
@@ -149,15 +150,16 @@ def test_vmapped_step_has_no_grouped_convolution_scatter_or_select_and_scatter(c
         assert word not in text
 
 
-def test_a_batch_is_turned_images_with_their_labels(rng):
+def test_a_batch_is_turned_images_with_their_shares(rng):
     number = rng.permutation(3 * 16).reshape(3, 4, 4)
-    data = train.Data(jnp.asarray(number, jnp.float32)[..., None], jnp.asarray(number))
+    both = jnp.asarray(number, jnp.float32)[..., None]
+    data = train.Data(both, both)
     codes = jnp.array([2 * 8 + 0, 1 * 8 + 5, 0 * 8 + 6])
     batch = train.take_batch(data, codes)
-    np.testing.assert_array_equal(batch.image[..., 0], batch.labels)
-    np.testing.assert_array_equal(batch.labels[0], number[2])
-    np.testing.assert_array_equal(batch.labels[1], number[1][::-1].T)
-    np.testing.assert_array_equal(batch.labels[2], number[0][:, ::-1].T)
+    np.testing.assert_array_equal(batch.image, batch.shares)
+    np.testing.assert_array_equal(batch.shares[0, ..., 0], number[2])
+    np.testing.assert_array_equal(batch.shares[1, ..., 0], number[1][::-1].T)
+    np.testing.assert_array_equal(batch.shares[2, ..., 0], number[0][:, ::-1].T)
 
 
 class Ramp(nn.Module):
@@ -195,13 +197,13 @@ def test_predictions_do_not_depend_on_the_batch_size(rng, batch_size):
 
 def test_an_epoch_skips_empty_rows_and_lowers_the_rate_step_by_step():
     def step(state, batch, rate):
-        return state + batch.labels.sum(), rate
+        return state + batch.shares.sum().astype(jnp.int32), rate
 
     def schedule(epoch):
         return 10.0 - epoch
 
     run = train.make_train_epoch(step, schedule)
-    data = train.Data(jnp.ones((3, 2, 2, 1)), jnp.ones((3, 2, 2), jnp.int32))
+    data = train.Data(jnp.ones((3, 2, 2, 1)), jnp.ones((3, 2, 2, 1)))
     start: Any = jnp.int32(0)  # a state that counts the pixels of scar it saw
     table = jnp.array([[0, 8], [16, 1], [-1, -1]])
     state, metrics = run(start, table, jnp.float32(4), data)
@@ -213,11 +215,12 @@ def test_an_epoch_skips_empty_rows_and_lowers_the_rate_step_by_step():
 def test_the_dice_loss_is_of_all_pixels_of_a_class_closed_form():
     # Two images of four pixels, three classes, each as probable everywhere.
     labels = jnp.array([[[0, 1], [1, 1]], [[0, 0], [0, 2]]])
-    loss = train.dice_loss(jnp.zeros((2, 2, 2, 3)), labels)
+    loss = train.dice_loss(jnp.zeros((2, 2, 2, 3)), shares_of(labels, 3))
     soft = [(2 * n / 3 + 10) / (8 / 3 + n + 10) for n in (3, 1)]
     np.testing.assert_allclose(loss, 1 - np.mean(soft), rtol=1e-6)
     sure = 50.0 * jax.nn.one_hot(labels, 3)
-    assert float(train.dice_loss(sure, labels)) == pytest.approx(0, abs=1e-6)
+    loss = train.dice_loss(sure, shares_of(labels, 3))
+    assert float(loss) == pytest.approx(0, abs=1e-6)
 
 
 class Pixelwise(nn.Module):
@@ -234,12 +237,12 @@ def test_the_dice_loss_is_in_the_loss_only_when_asked():
     image = jnp.asarray(
         np.random.default_rng(0).normal(size=(2, 64, 64, 1)), jnp.float32
     )
-    labels = jnp.zeros((2, 64, 64), jnp.int32).at[:, 20:40, 20:40].set(1)
+    shares = jnp.zeros((2, 64, 64, 1)).at[:, 20:40, 20:40].set(1)
     state = train.init_state(model, optimizer, image[:1], jax.random.key(0))
     unpack = train.make_unpack(model, image[:1])
     losses = [
         jax.jit(train.make_train_step(model, optimizer, unpack, (1.0, 1.0), dice=dice))(
-            state, train.Data(image, labels), jnp.float32(0)
+            state, train.Data(image, shares), jnp.float32(0)
         )[1]
         for dice in (False, True)
     ]
@@ -251,7 +254,7 @@ def test_the_dice_loss_is_in_the_loss_only_when_asked():
 def test_the_average_is_the_moving_mean_of_the_weights(averaging, rng):
     model, optimizer = Pixelwise(), train.make_optimizer(1e-3)
     image = jnp.asarray(rng.normal(size=(2, 16, 16, 1)), jnp.float32)
-    batch = train.Data(image, jnp.asarray(image[..., 0] > 0, jnp.int32))
+    batch = train.Data(image, shares_of(image[..., 0] > 0))
     state = train.init_state(model, optimizer, image[:1], jax.random.key(0))
     unpack = train.make_unpack(model, image[:1])
     step = jax.jit(
@@ -273,7 +276,7 @@ def test_the_average_is_the_moving_mean_of_the_weights(averaging, rng):
 @pytest.mark.parametrize("vary", [None, train.deform_batch, train.repaint_batch])
 def test_images_vary_only_when_asked_another_way_at_each_step(vary, rng):
     image = jnp.asarray(rng.random((1, 16, 16, 1)), jnp.float32)
-    data = train.Data(image, jnp.zeros((1, 16, 16), jnp.int32))
+    data = train.Data(image, jnp.zeros((1, 16, 16, 1)))
     variations = [vary] if vary else []
 
     def seen_with(seed) -> Any:
@@ -306,7 +309,7 @@ def test_half_of_the_images_lose_their_neighbours_when_deformed():
         jnp.arange(3.0), (64, 16, 16, 3)
     )  # constant: bends to itself
     own = jnp.full(3, 1, jnp.int32)
-    batch = train.Data(image, jnp.zeros((64, 16, 16), jnp.int32), own=own)
+    batch = train.Data(image, jnp.zeros((64, 16, 16, 1)), own=own)
     state = new_state()._replace(key=jax.random.key_data(jax.random.key(0)))
     seen = np.asarray(train.deform_batch(batch, state).image)[:, 0, 0]
     alone = (np.abs(seen - 1) < 1e-6).all(axis=1)
@@ -318,7 +321,7 @@ def test_half_of_the_images_lose_their_neighbours_when_deformed():
 def test_channels_with_a_mask_s_edge_are_not_repainted(rng):
     image = jnp.asarray(rng.normal(size=(4, 16, 16, 3)), jnp.float32)
     edge = jnp.array([True, False, True])
-    batch = train.Data(image, jnp.zeros((4, 16, 16), jnp.int32), cut_out=edge)
+    batch = train.Data(image, jnp.zeros((4, 16, 16, 1)), cut_out=edge)
     state = new_state()._replace(key=jax.random.key_data(jax.random.key(0)))
     seen = train.repaint_batch(batch, state).image
     np.testing.assert_array_equal(seen[..., ::2], image[..., ::2])
@@ -355,7 +358,7 @@ def test_the_epoch_kept_is_the_first_best_of_the_slices_that_choose(
     on_validation = np.transpose([wrong, right, right, wrong])
     on_test = np.transpose([right, wrong, wrong, wrong])
     image = jnp.asarray(np.stack([on_validation, on_test])[:, None], jnp.float32)
-    data = train.Data(image, jnp.array([[[1, 0]]] * 2))
+    data = train.Data(image, jnp.array(shares_of([[[1, 0]]] * 2)))
     judge = train.make_judge_epoch(
         lambda weights, images: images[..., weights.kernels][..., None], selection
     )
@@ -374,7 +377,7 @@ def test_the_epoch_kept_is_the_first_best_of_the_slices_that_choose(
 
 def test_the_dice_of_the_test_slices_is_that_at_the_threshold_chosen_without_them():
     image = jnp.array([[[0.5, 0.25]], [[0.2, 0.1]]])[..., None]
-    data = train.Data(image, jnp.array([[[1, 0]]] * 2))
+    data = train.Data(image, jnp.array(shares_of([[[1, 0]]] * 2)))
     judge = train.make_judge_epoch(lambda weights, images: images, "validation")
     _, metrics = judge(
         new_state(), jnp.array([0]), jnp.array([1]), jnp.float32(0), data
@@ -390,7 +393,7 @@ def test_the_dice_of_the_test_slices_is_that_at_the_threshold_chosen_without_the
 def test_scar_is_judged_by_its_classes_together(scar_classes, threshold):
     # Pixels of class 1, class 2 and the background, and what is said of both classes.
     said = jnp.array([[0.3, 0.3], [0.22, 0.48], [0.21, 0.06]])
-    data = train.Data(said[None, None], jnp.array([[[1, 2, 0]]]))
+    data = train.Data(said[None, None], jnp.array(shares_of([[[1, 2, 0]]], 3)))
     judge = train.make_judge_epoch(
         lambda weights, images: images, "validation", scar_classes
     )
@@ -406,7 +409,7 @@ def test_nothing_is_judged_as_called_outside_what_is_looked_at():
     for inside, dice in ((None, 2 / 3), ([[[1, 0, 1]]], 1), ([[[0, 0, 1]]], 0)):
         data = train.Data(
             said,
-            jnp.array([[[1, 0, 0]]]),
+            jnp.array(shares_of([[[1, 0, 0]]])),
             None if inside is None else jnp.array(inside, bool),
         )
         _, metrics = judge(new_state(), jnp.array([0]), NONE, jnp.float32(0), data)
@@ -415,7 +418,7 @@ def test_nothing_is_judged_as_called_outside_what_is_looked_at():
 
 def test_slices_that_only_fill_up_are_not_judged():
     image = jnp.array([[[0.9, 0.1]], [[0.9, 0.9]]])[..., None]
-    data = train.Data(image, jnp.array([[[1, 0]]] * 2))
+    data = train.Data(image, jnp.array(shares_of([[[1, 0]]] * 2)))
     judge = train.make_judge_epoch(lambda weights, images: images, "validation")
     for validation, dice in (([0, -1], 1), ([0, 1], 4 / 5)):
         _, metrics = judge(

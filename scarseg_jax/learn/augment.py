@@ -1,4 +1,4 @@
-"""Images and labels made other ones, on the device.
+"""Images and their classes made other ones, on the device.
 
 The eight symmetries of the square (paper, section 3); and beyond the paper smooth
 deformations, turned, scaled, shifted and bent, and the looks of other scanners: other
@@ -39,31 +39,33 @@ def undo_symmetry(image: jax.Array, symmetry: jax.Array) -> jax.Array:
 
 
 def deform(
-    key: jax.Array, image: jax.Array, labels: jax.Array, cut_out: jax.Array | None
+    key: jax.Array, image: jax.Array, shares: jax.Array, cut_out: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns an image and its labels turned, scaled, shifted and bent alike.
+    """Returns an image and its classes' shares turned, scaled, shifted and bent alike.
 
     Args:
       key: Draws how.
       image: (H, H, C) float32, interpolated linearly.
-      labels: (H, H) integer, the nearest pixel's.
+      shares: (H, H, K) float32, interpolated linearly.
       cut_out: (C,) bool, channels that are the nearest pixel's too, because linear
         interpolation would blur a mask's edge in them; None: none.
 
     Returns:
-      (H, H, C) and (H, H); beyond the border stands the border's value.
+      (H, H, C) and (H, H, K); beyond the border stands the border's value.
     """
     size = image.shape[0]
     at = _where_from(key, size)
-    nearest = jnp.clip(jnp.round(at), 0, size - 1).astype(jnp.int32)
     first = jnp.clip(jnp.floor(at), 0, size - 2).astype(jnp.int32)
     (y, x), (down, right) = first, jnp.clip(at - first, 0, 1)[..., None]
-    upper = image[y, x] * (1 - right) + image[y, x + 1] * right
-    lower = image[y + 1, x] * (1 - right) + image[y + 1, x + 1] * right
+    both = jnp.concatenate([image, shares], axis=-1)
+    upper = both[y, x] * (1 - right) + both[y, x + 1] * right
+    lower = both[y + 1, x] * (1 - right) + both[y + 1, x + 1] * right
     linear = upper * (1 - down) + lower * down
+    linear, shares = jnp.split(linear, [image.shape[-1]], axis=-1)
     if cut_out is not None:
+        nearest = jnp.clip(jnp.round(at), 0, size - 1).astype(jnp.int32)
         linear = jnp.where(cut_out[None, None], image[nearest[0], nearest[1]], linear)
-    return linear, labels[nearest[0], nearest[1]]
+    return linear, shares
 
 
 def repaint(key: jax.Array, image: jax.Array) -> jax.Array:

@@ -20,6 +20,7 @@ from flax import traverse_util
 
 from scarseg_jax import files, records
 from scarseg_jax.errors import InputError
+from scarseg_jax.prepare import likeness
 from scarseg_jax.run import RunRecord
 
 # Of weights, by the source of the data that they were trained on.
@@ -53,7 +54,8 @@ def save(
 ) -> None:
     """Writes a bundle; the same networks give the same bytes.
 
-    Of the record it keeps neither paths nor the course of training.
+    Of the record it keeps neither paths nor the course of training, and of patients no
+    names: each has one made of the image's fingerprint, by which a copy is known again.
 
     Args:
       directory: A new folder.
@@ -65,13 +67,10 @@ def save(
       finder: The bundle of the networks that find the myocardium for these.
     """
     flat = traverse_util.flatten_dict(variables, sep="/")
-    settings = {**record.settings, "finder": "", "start": ""}
-    settings["data"] = {**settings["data"], "path": ""}
     directory.mkdir(parents=True)
     small = {name: np.asarray(leaf, _KEPT) for name, leaf in sorted(flat.items())}
     files.write_bytes(directory / WEIGHTS, safetensors.numpy.save(small))
-    short = dataclasses.replace(record, history=(), settings=settings)
-    files.write_text(directory / RUN, records.to_json(short) + "\n")
+    files.write_text(directory / RUN, records.to_json(nameless(record)) + "\n")
     files.write_text(directory / CARD, card)
     files.write_text(directory / METADATA, json.dumps(metadata, indent=1) + "\n")
     if stablehlo is not None:
@@ -79,6 +78,33 @@ def save(
     if finder is not None:
         shutil.copytree(finder, directory / FINDER)
     files.write_sums(directory)
+
+
+def nameless(record: RunRecord) -> RunRecord:
+    """Returns a record without paths, the course of training and patients' names."""
+    prints = record.fingerprints
+
+    def alias(patient: str) -> str:
+        return likeness.pseudonym(patient, prints)
+
+    data = {**record.settings["data"], "path": "", "patients": (), "leave_out": ()}
+    return dataclasses.replace(
+        record,
+        history=(),
+        settings={**record.settings, "finder": "", "start": "", "data": data},
+        fingerprints={alias(name): print_ for name, print_ in sorted(prints.items())},
+        members=tuple(
+            dataclasses.replace(
+                trained,
+                test_patients=tuple(sorted(map(alias, trained.test_patients))),
+                trials=tuple(
+                    dataclasses.replace(trial, patient=alias(trial.patient))
+                    for trial in trained.trials
+                ),
+            )
+            for trained in record.members
+        ),
+    )
 
 
 def kept(variables: Any) -> Any:

@@ -98,7 +98,7 @@ def fit(
       folds: The splits.
       members: The networks to train.
       data_hash: Of the data set; a state trained on other data is refused.
-      scar_classes: The classes of `data.labels` that are scar.
+      scar_classes: Those of the classes, from 1, that are scar.
       start: Variables of networks, a leading axis, that the members begin as, in turn;
         None: drawn ones.
 

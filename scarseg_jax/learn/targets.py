@@ -9,6 +9,7 @@ _NO_REFLOW = frozenset({Tissue.NO_REFLOW})
 _SCAR = _NO_REFLOW | {Tissue.SCAR}
 _WALL = _SCAR | {Tissue.MYOCARDIUM}
 _CAVITY = frozenset({Tissue.CAVITY})
+_LEAST_WALL = 0.02  # of a pixel
 # The tissues of class 1, 2, ...; all others are class 0, the background.
 CLASSES: dict[str, tuple[tuple[Tissue, ...], ...]] = {
     "scar": ((Tissue.SCAR, Tissue.NO_REFLOW),),
@@ -41,23 +42,45 @@ def _made_of(wanted: frozenset[Tissue], name: str) -> tuple[int, ...]:
     return tuple(number for number, tissues in pairs if wanted.issuperset(tissues))
 
 
-def to_classes(labels: np.ndarray, name: str) -> np.ndarray:
-    """Returns int8 classes of int8 `Tissue` labels, of any shape.
+def class_shares(tissues: np.ndarray, name: str) -> np.ndarray:
+    """Returns the (..., K - 1) share of each class but the background.
+
+    Args:
+      tissues: (..., 4) share of each `Tissue` but the background.
+      name: Of the classes.
 
     Raises:
-      InputError: If a class is in none of the labels: it was not drawn.
+      InputError: If a class has no share anywhere: it was not drawn.
     """
-    classes = np.zeros(labels.shape, np.int8)
-    for number, tissues in enumerate(CLASSES[name], start=1):
-        own = np.isin(labels, tissues)
-        if not own.any():
+    each = []
+    for own in CLASSES[name]:
+        share = tissues[..., [tissue - 1 for tissue in own]].sum(axis=-1)
+        if not share.any():
             raise InputError(
                 f"model.classes is {name}, but no pixel of the data set is"
-                f" {' or '.join(tissue.name.lower() for tissue in tissues)}; choose"
+                f" {' or '.join(tissue.name.lower() for tissue in own)}; choose"
                 " classes that were drawn"
             )
-        classes[own] = number
-    return classes
+        each.append(share)
+    return np.stack(each, axis=-1)
+
+
+def of_wall(tissues: np.ndarray) -> np.ndarray:
+    """Returns the (..., 4) share that each `Tissue` has of the wall in a pixel.
+
+    For networks that are given the wall: what lies on its other side is no concern of
+    theirs, and shall not make scar at its border look as half of one. Where there is
+    hardly any wall all shares are 0.
+
+    Args:
+      tissues: (..., 4) share of each `Tissue` but the background.
+    """
+    inside = [tissue - 1 for tissue in sorted(_WALL)]
+    wall = tissues[..., inside].sum(axis=-1, keepdims=True)
+    shares = np.zeros_like(tissues)
+    shares[..., inside] = tissues[..., inside]
+    there = wall >= _LEAST_WALL
+    return np.divide(shares, wall, out=np.zeros_like(shares), where=there)
 
 
 def scar_probability(probability: np.ndarray, name: str) -> np.ndarray:

@@ -56,7 +56,7 @@ class Data(NamedTuple):
     """The data set, on the device or in NumPy."""
 
     image: Any  # (N, H, W, C) float32
-    labels: Any  # (N, H, W) int8 classes
+    shares: Any  # (N, H, W, K - 1) float32 of each class but the background, in a pixel
     inside: Any = None  # (N, H, W) bool where scar may be called; None: everywhere
     cut_out: Any = None  # (C,) bool, channels with a mask's sharp edge; None: none
     own: Any = None  # (C,) int32, each channel's of the slice itself; None: all are its
@@ -168,26 +168,26 @@ def init_state(model: nn.Module, optimizer, image: jax.Array, key: jax.Array) ->
 
 
 def cross_entropy(
-    logits: jax.Array, labels: jax.Array, class_weights: tuple[float, ...]
+    logits: jax.Array, shares: jax.Array, class_weights: tuple[float, ...]
 ) -> jax.Array:
     """Returns the mean over pixels of the weighted cross entropy.
 
     Args:
       logits: (..., K) of the background and K - 1 other classes.
-      labels: (...) integer, or bool of two classes.
+      shares: (..., K - 1) of the pixel that each of these has.
       class_weights: Of each class.
     """
     if logits.shape[-1] == 2:  # the same, written with the one margin there is
-        margin = logits[..., 1] - logits[..., 0]
-        own = labels == 1
-        loss = jax.nn.softplus(jnp.where(own, -margin, margin))
-        return jnp.mean(loss * jnp.where(own, class_weights[1], class_weights[0]))
-    own = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+        margin, own = logits[..., 1] - logits[..., 0], shares[..., 0]
+        scar = class_weights[1] * own * jax.nn.softplus(-margin)
+        return jnp.mean(scar + class_weights[0] * (1 - own) * jax.nn.softplus(margin))
+    rest = 1 - jnp.sum(shares, axis=-1, keepdims=True)
+    own = jnp.concatenate([rest, shares], axis=-1)
     weighted = own * layers.across(jnp.asarray(class_weights, logits.dtype), own)
     return -jnp.mean(jnp.sum(weighted * jax.nn.log_softmax(logits), axis=-1))
 
 
-def dice_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def dice_loss(logits: jax.Array, shares: jax.Array) -> jax.Array:
     """Returns 1 less the soft Dice of the batch, the mean over the classes.
 
     Cross entropy counts pixels, so that a class of few hardly moves it. Of the whole
@@ -196,12 +196,11 @@ def dice_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Args:
       logits: (..., K) of the background, which does not count, and K - 1 classes.
-      labels: (...) integer, or bool of two classes.
+      shares: (..., K - 1) of the pixel that each of these has.
     """
     said = probabilities(logits)
-    own = jax.nn.one_hot(labels, logits.shape[-1], dtype=said.dtype)[..., 1:]
     pixels = tuple(range(said.ndim - 1))
-    both, all_px = jnp.sum(said * own, pixels), jnp.sum(said + own, pixels)
+    both, all_px = jnp.sum(said * shares, pixels), jnp.sum(said + shares, pixels)
     return 1 - jnp.mean((2 * both + _FEW_PX) / (all_px + _FEW_PX))
 
 
@@ -249,8 +248,8 @@ def make_train_step(
             rngs={"dropout": key},
         )
         statistics, _ = ravel_pytree(updated["batch_stats"])
-        loss = cross_entropy(logits, batch.labels, class_weights)
-        return loss + dice_loss(logits, batch.labels) if dice else loss, statistics
+        loss = cross_entropy(logits, batch.shares, class_weights)
+        return loss + dice_loss(logits, batch.shares) if dice else loss, statistics
 
     def train_step(state: State, batch: Data, rate: jax.Array):
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
@@ -276,12 +275,12 @@ def make_train_step(
 
 
 def take_batch(data: Data, codes: jax.Array) -> Data:
-    """Returns the images and labels of (B,) codes slice * 8 + symmetry."""
+    """Returns the images and shares of (B,) codes slice * 8 + symmetry."""
     index, symmetry = jnp.divmod(codes, SYMMETRIES)
     transform = jax.vmap(apply_symmetry)
-    wanted = (data.image, data.labels)
-    image, labels = (transform(array[index], symmetry) for array in wanted)
-    return data._replace(image=image, labels=labels, inside=None)
+    wanted = (data.image, data.shares)
+    image, shares = (transform(array[index], symmetry) for array in wanted)
+    return data._replace(image=image, shares=shares, inside=None)
 
 
 def deform_batch(batch: Data, state: State) -> Data:
@@ -292,12 +291,12 @@ def deform_batch(batch: Data, state: State) -> Data:
     """
     keys = jax.random.split(_key_of_step(state, _DEFORM), len(batch.image))
     deformed = jax.vmap(deform, in_axes=(0, 0, 0, None))
-    image, labels = deformed(keys, batch.image, batch.labels, batch.cut_out)
+    image, shares = deformed(keys, batch.image, batch.shares, batch.cut_out)
     if batch.own is not None:
         key = _key_of_step(state, _LEAVE_ALONE)
         alone = jax.random.bernoulli(key, shape=(len(image), 1, 1, 1))
         image = jnp.where(alone, image[..., batch.own], image)
-    return batch._replace(image=image, labels=labels)
+    return batch._replace(image=image, shares=shares)
 
 
 def repaint_batch(batch: Data, state: State) -> Data:
@@ -463,12 +462,11 @@ def make_judge_epoch(predict, selection: str, scar_classes: tuple[int, ...] = (1
 
     def judge_epoch(state: State, validation, test, epoch, data: Data):
         watched = jnp.concatenate([validation, test])  # in one go: compiled once
-        said, labels = predict(state.average, data.image[watched]), data.labels[watched]
-        each = [said[..., number - 1] for number in scar_classes]
-        probability = functools.reduce(jnp.add, each)
+        said, shares = predict(state.average, data.image[watched]), data.shares[watched]
+        own = np.array(scar_classes) - 1
+        probability, scar = said[..., own].sum(-1), shares[..., own].sum(-1) >= 0.5
         if data.inside is not None:
             probability = jnp.where(data.inside[watched], probability, 0)
-        scar = functools.reduce(jnp.logical_or, [labels == n for n in scar_classes])
         first = len(validation)
         on_validation = pooled_dice(probability[:first], scar[:first], validation >= 0)
         on_test = pooled_dice(probability[first:], scar[first:], test >= 0)

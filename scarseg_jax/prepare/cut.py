@@ -79,7 +79,6 @@ def cut(
     slices = Slices(
         image=np.stack([seen(z) for z in range(count)]),
         crop=crops,
-        labels=_labels(inside),
         myocardium=inside["myocardium"],
         scar=inside["scar"],
         patient=np.array([study.patient] * count),
@@ -131,14 +130,35 @@ def box_of(slices: Slices, index: int) -> crop.CropBox:
     return crop.CropBox((y, x), float(slices.side_mm[index]), (spacing_y, spacing_x))
 
 
-def _labels(masks: dict[str, np.ndarray]) -> np.ndarray:
-    """Returns int8 `Tissue`; where masks overlap the more special one counts."""
-    labels = np.zeros(masks["scar"].shape, np.int8)
-    for name, tissue in (
+def tissue_shares(study: Study, slices: Slices) -> np.ndarray:
+    """Returns how much of each tissue lies in the pixels of a study's crops.
+
+    Its mask, interpolated as the image is: a pixel across a border has shares of both
+    sides, where the nearest pixel of the mask would move the border by up to half of one.
+
+    Args:
+      study: With its masks. Where they overlap the more special one counts; scar that was
+        drawn outside the myocardium is scar.
+      slices: Some of its, cut out anywhere.
+
+    Returns:
+      (n, 64, 64, 4) float32 in 0..1, of each `Tissue` but the background.
+    """
+    tissue = np.zeros(study.image.shape, np.int8)
+    for name, own in (
         ("cavity", Tissue.CAVITY),
         ("myocardium", Tissue.MYOCARDIUM),
         ("scar", Tissue.SCAR),
         ("no_reflow", Tissue.NO_REFLOW),
     ):
-        labels[masks[name]] = tissue
-    return labels
+        if (mask := study.masks[name]) is not None:
+            tissue[mask] = own
+    crops = [
+        [
+            crop.crop_image((tissue[z] == own).astype(np.float32), box_of(slices, n))
+            for own in Tissue
+            if own != Tissue.BACKGROUND
+        ]
+        for n, z in enumerate(slices.slice)
+    ]
+    return np.moveaxis(np.array(crops), 1, -1)

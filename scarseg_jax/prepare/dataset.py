@@ -185,7 +185,6 @@ class LgeSlices(tfds.core.GeneratorBasedBuilder):
         features = {
             "image": tensor(shape=(*square, None), dtype=np.float32),
             "crop": tensor(shape=square, dtype=np.float32),
-            "labels": tensor(shape=square, dtype=np.int8),
             "myocardium": tensor(shape=square, dtype=np.uint8),
             "scar": tensor(shape=square, dtype=np.uint8),
             "patient": tfds.features.Text(),

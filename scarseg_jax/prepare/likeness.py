@@ -8,6 +8,7 @@ STOC 2002). 64 bytes are too few to show the image.
 """
 
 import functools
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 
@@ -29,6 +30,17 @@ def fingerprint(image: np.ndarray) -> str:
     """Returns the fingerprint of a (Z, Y, X) image, hexadecimal; "" of a constant one."""
     small = _small(image)
     return _bits(small.ravel()).tobytes().hex() if small.any() else ""
+
+
+def pseudonym(patient: str, known: Mapping[str, str]) -> str:
+    """Returns a name for a patient, which only who has the image can tell.
+
+    Args:
+      patient: The name.
+      known: Fingerprints by patient; without one the name stands for it.
+    """
+    print_ = known.get(patient, patient)
+    return f"patient_{hashlib.sha256(print_.encode()).hexdigest()[:12]}"
 
 
 def find_copy(image: np.ndarray, known: Mapping[str, str]) -> tuple[str, float] | None:

@@ -70,7 +70,7 @@ def product_rate(devices: int) -> float:
 def make_data(count: int = 64, channels: int = 1) -> train.Data:
     rng = np.random.default_rng(0)
     image = rng.standard_normal((count, 64, 64, channels)).astype(np.float32)
-    return train.Data(image, (image[..., 0] > 2).astype(np.int8))
+    return train.Data(image, (image[..., :1] > 2).astype(np.float32))
 
 
 def lower_steps(members: int, model: Network, channels: int = 1):
@@ -155,7 +155,7 @@ class Torch:
         self.adam = torch.optim.Adam(self.model.parameters(), 5e-4)
         data = make_data()
         self.image = torch.from_numpy(data.image.transpose(0, 3, 1, 2).copy())
-        self.labels = torch.from_numpy(data.labels.astype(np.int64))
+        self.labels = torch.from_numpy(data.shares[..., 0].astype(np.int64))
 
     def step(self):
         self.model.train()
