@@ -35,6 +35,7 @@ def get_config():
         validation=0.125,  # share of training patients that chooses when scar is called
         seed=0,  # of the split
         seeds=(0,),  # one network for each fold and each of these
+        only=(),  # such as (0, 1): these folds alone are trained and judged, for a trial
     )
     config.model = config_dict.create(
         # The paper's ENet; or enet (the ENet paper's), pytorch_enet; or an opponent:

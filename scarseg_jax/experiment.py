@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,11 @@ from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold, check_split, make_folds
 from scarseg_jax.prepare.unlike import ranges_of, traits_of
 from scarseg_jax.readers.sources import Source, open_source
-from scarseg_jax.run import Decision, Member, RunRecord, TrainedMember
+from scarseg_jax.run import THRESHOLDS, Decision, Member, RunRecord, TrainedMember
 from scarseg_jax.segment import classical, opponents, pipeline
 from scarseg_jax.segment.look import Networks, View
 from scarseg_jax.segment.model import SIMULATED, Model, load_model
+from scarseg_jax.segment.opponents import Scores
 from scarseg_jax.settings import Folds, Settings
 from scarseg_jax.show import text
 from scarseg_jax.show.run_report import write_report
@@ -65,7 +67,13 @@ def open_data(given: Settings) -> Source:
     return source
 
 
-def run(workdir: Path, given: Settings, source: Source | None, mode: str) -> None:
+def run(
+    workdir: Path,
+    given: Settings,
+    source: Source | None,
+    mode: str,
+    beside: Sequence[Path] = (),
+) -> None:
     """Runs one part of the job, or all of it, in a folder that is this run's alone.
 
     Args:
@@ -73,6 +81,7 @@ def run(workdir: Path, given: Settings, source: Source | None, mode: str) -> Non
       given: The settings.
       source: The patients; not needed but for what is `READING`.
       mode: The part.
+      beside: Folders of other runs, for the report.
 
     Raises:
       InputError: If the folder holds another run or the data cannot be used.
@@ -106,7 +115,7 @@ def run(workdir: Path, given: Settings, source: Source | None, mode: str) -> Non
             source=given.data.source,
         )
     if mode in ("all", "report"):
-        page = report(workdir)
+        page = report(workdir, beside)
         sys.stdout.write(f"report: {page}\n")
     _log.info("done in %.0f s", time.monotonic() - begun)
 
@@ -180,14 +189,23 @@ def train_networks(workdir: Path, given: Settings) -> None:
         _check_sound(workdir, record)
         return
     folds = _split(data, given.folds)
-    members = [Member(f, seed) for f in range(len(folds)) for seed in given.folds.seeds]
+    members = [
+        Member(fold, seed)
+        for fold in given.folds.only or range(len(folds))
+        for seed in given.folds.seeds
+    ]
     classes = given.model.classes
     view = _view(given)
     finder, data_hash = None, data.data_hash
     if given.finder:
+        prints = {s.patient: likeness.fingerprint(s.image) for s in data.studies}
+
+        def those(side: np.ndarray) -> set[str]:
+            return {likeness.pseudonym(p, prints) for p in _patients(data, side)}
+
         splits = {
-            number: (set(_patients(data, f.validation)), set(_patients(data, f.test)))
-            for number, f in enumerate(folds)
+            number: (those(fold.validation), those(fold.test))
+            for number, fold in enumerate(folds)
         }
         finder = finders.kept(workdir, Path(given.finder), splits)
         data_hash += finder.sha256  # what is found is trained with
@@ -312,9 +330,10 @@ def evaluate(workdir: Path, *, split: Folds, source: str) -> Results:
     whom = finders.of_each(model.finder, [trained.member for trained in record.members])
     said = answers(data, model, tests, split.seeds, whom)
     _log.info("judging what they call scar")
+    judged = _judged(folds, split)
     found = judge(
-        Truth(data.slices, data.studies, data.readers),
-        said,
+        Truth(data.slices, data.studies, data.readers).take(judged),
+        said.take(judged),
         About(
             name=record.name,
             protocol=record.judged_as,
@@ -433,9 +452,10 @@ def _decided_on(record: RunRecord) -> str:
 
 
 def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:
-    """Judges the methods without training on the same slices; a folder each.
+    """Judges other methods on the same slices; a folder each.
 
-    Each with its decisions chosen on the folds' validation patients, and as published.
+    Each with its decisions chosen on the folds' validation patients, and, if it has no
+    training, as published.
 
     Raises:
       InputError: If a patient has no contoured myocardium.
@@ -448,19 +468,18 @@ def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:
             " data.patients"
         )
     folds = _split(data, split)
-    truth = Truth(data.slices, data.studies, data.readers)
-    for name, method in classical.METHODS.items():
-        _log.info("finding scar by %s", name)
-        scores = opponents.score(method.score, data)
-        chosen = opponents.choose(scores, data, folds, method.levels)
+    judged = _judged(folds, split)
+    truth = Truth(data.slices, data.studies, data.readers).take(judged)
+    for name, scores, levels, published in _opponents(data, folds, split.seed):
+        chosen = opponents.choose(scores, data, folds, levels)
         tried = opponents.tried(scores, data, folds, chosen)
         ways = {name: (chosen, "validation", tried)}
-        for known, level in method.published.items():
+        for known, level in published.items():
             ways[known] = [Decision(level)] * len(folds), "none", []
         for way, (decisions, decided_on, trials) in ways.items():
             found = judge(
                 truth,
-                opponents.answers(scores, data, folds, decisions, trials),
+                opponents.answers(scores, data, folds, decisions, trials).take(judged),
                 About(
                     name=way,
                     protocol=2,
@@ -475,8 +494,21 @@ def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:
             sys.stdout.write(text.one_line(found.summary) + "\n")
 
 
-def report(workdir: Path) -> Path:
-    """Writes the page of a run and the baselines beside it; returns where.
+def _opponents(
+    data: DataSet, folds: Sequence[Fold], seed: int
+) -> Iterator[tuple[str, list[Scores], Sequence[float], Mapping[str, float]]]:
+    """Gives each method's name, each fold's scores, and the levels of `Method`."""
+    for name, method in classical.METHODS.items():
+        _log.info("finding scar by %s", name)
+        scores = [opponents.score(method.score, data)] * len(folds)
+        yield name, scores, method.levels, method.published
+    name = "superpixels, auto-encoder"
+    _log.info("learning %s", name)
+    yield name, opponents.learn_superpixels(data, folds, seed=seed), THRESHOLDS, {}
+
+
+def report(workdir: Path, beside: Sequence[Path] = ()) -> Path:
+    """Writes the page of a run, its baselines and other runs beside it; returns where.
 
     Raises:
       InputError: If a result is missing or damaged.
@@ -487,7 +519,7 @@ def report(workdir: Path) -> Path:
         for folder in files.visible(workdir.glob("baselines/*"))
         if (folder / "results" / "summary.json").is_file()
     ]
-    others = [paired.Run(folder, tables.read(folder)) for folder in folders]
+    others = [paired.Run(f, tables.read(f)) for f in (*folders, *beside)]
     _log.info("drawing the report")
     page = workdir / "report.html"
     write_report(page, first, others, paired.compare(first, others))
@@ -495,13 +527,25 @@ def report(workdir: Path) -> Path:
 
 
 def _split(data: DataSet, split: Folds) -> tuple[Fold, ...]:
-    return make_folds(
+    folds = make_folds(
         data.slices.patient,
         np.any(data.slices.scar, axis=(1, 2)),
         k=split.k,
         validation=split.validation,
         seed=split.seed,
     )
+    if max(split.only, default=0) >= len(folds):
+        raise InputError(
+            f"folds.only is {split.only}; expected numbers of folds, 0 to"
+            f" {len(folds) - 1}"
+        )
+    return folds
+
+
+def _judged(folds: Sequence[Fold], split: Folds) -> np.ndarray:
+    """Returns the slices that are judged: of the patients whom these folds hold out."""
+    which = split.only or range(len(folds))
+    return np.sort(np.concatenate([folds[number].test for number in which]))
 
 
 def _patients(data: DataSet, indices: np.ndarray) -> tuple[str, ...]:

@@ -26,6 +26,12 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for everything the run makes; made if absent."
 )
 _MODE = flags.DEFINE_enum("mode", "all", experiment.MODES, "Which part to run.")
+_BESIDE = flags.DEFINE_list(
+    "beside",
+    [],
+    "Workdirs of finished runs on the same patients, such as of other networks, to set"
+    " beside this one in its report.",
+)
 _COMPUTING = ("all", "train", "evaluate")
 
 
@@ -49,7 +55,7 @@ def _run(argv: list[str]) -> None:
     with files.claimed(workdir):
         if mode in _COMPUTING:
             start_jax(given.devices, require_gpu=given.require_gpu)
-        experiment.run(workdir, given, source, mode)
+        experiment.run(workdir, given, source, mode, list(map(Path, _BESIDE.value)))
 
 
 def _settings() -> Settings:

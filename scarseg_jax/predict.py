@@ -53,7 +53,7 @@ from scarseg_jax.show import text
 from scarseg_jax.study import Study
 from scarseg_jax.terminal import exit_code, only_flags, parse, required_path, start_jax
 from scarseg_jax.writers.dicom import check_dicom
-from scarseg_jax.writers.segmentation import check_ours
+from scarseg_jax.writers.segmentation import beside_json, check_ours
 
 _ENDINGS = (".nii", ".nii.gz")
 _CHECKPOINT = flags.DEFINE_string(
@@ -103,6 +103,11 @@ _RV_INFERIOR = flags.DEFINE_list(
 )
 _RV_LABEL = flags.DEFINE_integer(
     "rv_label", None, "Of --contours: a further label, of the right ventricle."
+)
+_DRAWN = flags.DEFINE_bool(
+    "drawn",
+    False,
+    "Measure and report the scar that --contours or --source has, as corrected by hand.",
 )
 _ZONES = flags.DEFINE_enum(
     "zones",
@@ -260,7 +265,7 @@ def _predict_many(home: Path, output: Path) -> None:
         )
     if _JUDGE.value:
         _refuse(
-            *(_SCHEDULER, _ZONES, _PROBABILITY),
+            *(_SCHEDULER, _ZONES, _PROBABILITY, _DRAWN),
             why="is of predictions, and --judge makes none; leave one of them out",
         )
     _check_folder(output, home)
@@ -367,6 +372,7 @@ def _choices() -> Choices:
         keep_identifiers=_KEEP_IDENTIFIERS.value,
         probability=_PROBABILITY.value,
         zones=_ZONES.value,
+        drawn=_DRAWN.value,
         others=others,
     )
 
@@ -395,8 +401,13 @@ def _check_output(output: Path, *inputs: Path) -> None:
             f"--output={output}: {output.parent} cannot be written to; choose a folder"
             " that exists and that you may write to"
         )
-    if output.resolve() in [path.resolve() for path in inputs]:
-        raise InputError(f"--output={output} is an input too; choose another name")
+    given = [path.resolve() for path in inputs]
+    for file in beside_json(output):
+        if file.resolve() in given:
+            also = "" if file == output else f"would replace {file}, which "
+            raise InputError(
+                f"--output={output} {also}is an input too; choose another name"
+            )
     _check_apart(output, *inputs)
     check_ours(output)
 

@@ -10,7 +10,7 @@ from scarseg_jax import files
 from scarseg_jax.measure.numbers import Numbers
 from scarseg_jax.segment.intensities import by_intensity, zones_of
 from scarseg_jax.segment.model import Model
-from scarseg_jax.segment.pipeline import find_scar
+from scarseg_jax.segment.pipeline import as_drawn, find_scar
 from scarseg_jax.show.patient_report import write_patient_report
 from scarseg_jax.study import Study
 from scarseg_jax.writers.dicom import write_dicom
@@ -30,6 +30,7 @@ class Choices:
       keep_identifiers: As in `writers.segmentation.describe`.
       probability: As in `write_segmentation`.
       zones: As in `zones_of`.
+      drawn: Whether the scar that was drawn is the answer, as in `as_drawn`.
       others: What decides how images are read and which networks are asked, by name.
     """
 
@@ -38,6 +39,7 @@ class Choices:
     keep_identifiers: bool
     probability: bool
     zones: str | None
+    drawn: bool
     others: Mapping[str, Any]
 
 
@@ -95,6 +97,8 @@ def predict(
     if as_nifti:
         check_grid(output, study.geometry, study.image.shape)
     found = find_scar(model, study, threshold=choices.threshold, force=choices.force)
+    if choices.drawn:
+        found = as_drawn(found)
     numbers = numbers_of(
         found,
         zones=zones_of(found, choices.zones),
@@ -114,6 +118,12 @@ def predict(
 
 def _in_words(report: Mapping[str, Any], numbers: Numbers) -> str:
     share, asked = "", len(report["members"])
+    by = f"{asked} network{'s' * (asked > 1)}"
+    if (review := report["review"]) is not None:
+        by = (
+            f"hand: {review['added_ml']:.1f} ml more and {review['erased_ml']:.1f} ml less"
+            f" than {by}"
+        )
     if numbers.scar_of_lv_percent is not None:
         share = (
             f", {numbers.scar_of_lv_percent:.1f} % of the {numbers.lv_mass_g:.0f} g of"
@@ -121,6 +131,5 @@ def _in_words(report: Mapping[str, Any], numbers: Numbers) -> str:
         )
     return (
         f"scar in {report['slices_with_scar']} of {report['slices']} slices,"
-        f" {report['scar_volume_ml']:.1f} ml or {numbers.scar_mass_g:.1f} g{share}, by"
-        f" {asked} network{'s' * (asked > 1)}"
+        f" {report['scar_volume_ml']:.1f} ml or {numbers.scar_mass_g:.1f} g{share}, by {by}"
     )

@@ -56,8 +56,14 @@ class Folds:
     validation: float
     seed: int
     seeds: tuple[int, ...]
+    only: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        if len(set(self.only)) < len(self.only) or min(self.only, default=0) < 0:
+            raise InputError(
+                f"folds.only is {self.only}; expected different numbers of folds, from 0,"
+                " or nothing to train and judge all"
+            )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise InputError(
                 f"folds.seeds is {self.seeds}; expected different whole numbers such as"

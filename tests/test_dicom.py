@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import write_nifti
+from builders import load, write_nifti
 from dicom_studies import (
     DATE,
     IDENTITY,
@@ -29,6 +29,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from scarseg_jax import prediction
 from scarseg_jax.errors import InputError
+from scarseg_jax.measure.numbers import measure
 from scarseg_jax.prepare.unlike import not_late
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.study import Study
@@ -112,10 +113,16 @@ def test_uneven_slices_keep_their_places_and_one_that_lacks_is_said(
     found = read_patient(write(tmp_path / "d", images(uneven)))
     np.testing.assert_allclose(np.diff(found.geometry.positions_mm), np.diff(at_mm))
     assert found.spacing_mm[0] == pytest.approx(z)
-    assert "one may be missing" in caplog.text
+    assert "one slice may be missing after 2" in caplog.text
+    (said,) = measure(found, np.zeros(found.image.shape, bool)).warnings
+    assert said.startswith("There is no myocardium")
+    wall = dataclasses.replace(found, myocardium=patient.myocardium)
+    said = measure(wall, np.zeros(found.image.shape, bool)).warnings
+    assert f"Slices 2 and 3 (0 is the base) are {2 * z:.3g} mm apart" in said[0]
 
 
-def test_of_many_times_at_a_place_one_can_be_asked_for(patient, tmp_path):
+@pytest.mark.parametrize("kept", ["single", "enhanced"])
+def test_of_many_times_at_a_place_one_can_be_asked_for(patient, tmp_path, kept):
     files = []
     for time in range(3):
         later = dataclasses.replace(patient, image=patient.image + time)
@@ -123,7 +130,7 @@ def test_of_many_times_at_a_place_one_can_be_asked_for(patient, tmp_path):
         for z, file in enumerate(own):
             file.SOPInstanceUID = sop_uid(7, z + 50 * time)
         files += own
-    home = write(tmp_path / "d", files)
+    home = write(tmp_path / "d", [enhanced(files)] if kept == "enhanced" else files)
     with pytest.raises(InputError, match=r"--series.*5 slices x 3 images"):
         read_patient(home)
     with pytest.raises(InputError, match=r"a place has 3 images.*--time=1 to 3"):
@@ -337,6 +344,8 @@ def cvi42_of(patient, **options):
     lines += [
         (sop_uid(7, 0), "noReflowAreaContour0001", circle(y, x + 10, 1.5)),
         (sop_uid(7, 0), "saUnheardOfContour", circle(y, x, 3)),
+        (sop_uid(7, 1), "excludeEnhancementAreaContour", circle(y, x + 10, 2)),
+        (sop_uid(7, 2), "saEnhancementReferenceMyoContour", circle(y, x - 10, 2)),
     ]
     return workspace(lines, **options)
 
@@ -356,6 +365,9 @@ def test_contours_of_cvi42_are_the_myocardium(patient, tmp_path, command, caplog
     np.testing.assert_allclose(centre, (y, x), atol=0.3)
     assert found.no_reflow is not None
     assert found.no_reflow.sum() == pytest.approx(7, abs=3)
+    for z, name in ((1, "excluded"), (2, "brightest")):
+        mask = getattr(found, name)
+        assert mask[z].sum() == mask.sum() == pytest.approx(4 * np.pi, abs=4)
     assert "not read: saUnheardOfContour" in caplog.text
     code, said = command(input=home, contours=path, output=tmp_path / "scar.nii")
     assert code == 0, said
@@ -459,6 +471,41 @@ def test_a_challenges_label_map_is_taken_as_it_is(patient, as_nifti, tmp_path):
                 read_patient(image, **given)
 
 
+def test_a_scar_that_was_drawn_is_measured_and_reported(
+    patient, as_nifti, tmp_path, command
+):
+    labels = np.where(patient.cavity, 1, 0) + np.where(patient.myocardium, 2, 0)
+    labels = np.where(np.asarray(patient.scar) & patient.myocardium, 3, labels)
+    affine = patient.geometry.affines[0]
+    path = write_nifti(tmp_path / "l.nii", labels.astype(np.uint8).T, affine)
+    output = tmp_path / "out" / "scar.nii"
+    output.parent.mkdir()
+    given: Any = {"input": as_nifti, "output": output}
+    code, said = command(**given, contours=path, labels="emidec", drawn=True)
+    assert code == 0, said
+    assert "by hand:" in said
+    np.testing.assert_array_equal(load(output).dataobj, (labels == 3).T)
+    report = json.loads(output.with_suffix(".json").read_text())
+    drawn_ml = patient.geometry.volume_ml(labels == 3)
+    assert report["numbers"]["scar_mass_g"] == pytest.approx(1.05 * drawn_ml)
+    assert report["numbers"]["scar_mass_between_g"] is None
+    assert report["review"]["corrected_by_hand"] is True
+    page = output.with_suffix(".html").read_text()
+    assert "corrected by hand" in page
+    tissues = output.with_name("scar_tissues.nii")  # and back again
+    np.testing.assert_array_equal(np.asarray(load(tissues).dataobj).T, labels)
+    again: Any = {"contours": tissues, "labels": "emidec", "drawn": True}
+    code, said = command(**given, **again)
+    assert code == 2
+    assert "scar_tissues.nii, which is an input too" in said
+    other = tmp_path / "again.nii"
+    assert command(input=as_nifti, output=other, **again)[0] == 0
+    np.testing.assert_array_equal(load(other).dataobj, load(output).dataobj)
+    code, said = command(**given, drawn=True)
+    assert code == 2
+    assert "--drawn: no scar is drawn" in said
+
+
 def test_a_real_oblique_cine_with_its_contours():
     """The experts' areas; RV at the left, since slices are seen from the apex."""
     if not SUNNYBROOK.is_dir():
@@ -476,15 +523,37 @@ def test_a_real_oblique_cine_with_its_contours():
     assert "may be cine" in not_late(study)[0]
 
 
-def test_a_stack_that_does_not_say_it_is_late_is_suspect(patient, tmp_path):
-    late = read_patient(write(tmp_path / "late", images(patient, kind="magnitude")))
-    assert not_late(late) == not_late(patient) == []
-    files = images(patient, kind="magnitude", SeriesDescription="sax stack")
-    for file in files:
+@pytest.mark.parametrize("kept", ["single", "enhanced"])
+def test_a_stack_that_does_not_say_it_is_late_is_suspect(patient, tmp_path, kept):
+    def odd(name, files):
+        files = [enhanced(files)] if kept == "enhanced" else files
+        return not_late(read_patient(write(tmp_path / name, files)))
+
+    plain: Any = {"kind": "magnitude", "SeriesDescription": "sax stack"}
+    assert odd("late", images(patient, **plain)) == not_late(patient) == []
+    endless = images(patient, **plain)
+    none = images(patient, **plain)
+    for file in (*endless, *none):
         del file.InversionTime
         file.ScanningSequence = "GR"
-    (said,) = not_late(read_patient(write(tmp_path / "cine", files)))
+    for file in endless:  # as some scanners write what has no inversion
+        file.InversionTime = "1.8e308" if kept == "single" else "99999"
+    (said,) = odd("none", none)
     assert "may be cine" in said
+    if kept == "single":
+        assert odd("endless", endless) == [said]
+
+
+def test_series_whose_uids_end_alike_are_told_apart_by_more_of_them(patient, tmp_path):
+    files = [*images(patient, number=3), *images(patient, number=4)]
+    for file in files:
+        file.SeriesInstanceUID = f"{ROOT}.3.{file.SeriesNumber}.98.0.0.0"
+    home = write(tmp_path / "d", files)
+    with pytest.raises(InputError, match=r"2 of 2 .*\.\.3\.98\.0\.0\.0.*\.\.4\.98\.0"):
+        read_patient(home)
+    with pytest.raises(InputError, match=r"--series=98\.0\.0\.0: 2 series fit"):
+        read_patient(home, series=["98.0.0.0"])
+    read_patient(home, series=["4.98.0.0.0"])
 
 
 def test_kinds_are_told_by_the_image_type(patient, tmp_path):

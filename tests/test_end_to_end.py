@@ -26,8 +26,8 @@ import scarseg_jax
 from scarseg_jax import asked, compare, experiment, records
 from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import tables
-from scarseg_jax.learn import checkpoint
-from scarseg_jax.prepare import dataset
+from scarseg_jax.learn import checkpoint, targets
+from scarseg_jax.prepare import cut, dataset
 from scarseg_jax.prepare.folds import make_folds
 from scarseg_jax.readers import nifti, phantom
 from scarseg_jax.run import Decision, Divergence, Member, RunRecord, TrainedMember
@@ -35,7 +35,7 @@ from scarseg_jax.segment import classical
 from scarseg_jax.segment.look import View
 from scarseg_jax.segment.model import Model, load_model
 from scarseg_jax.segment.pipeline import find_scar
-from scarseg_jax.study import Geometry, Study, Tissue
+from scarseg_jax.study import Geometry, Study
 from scarseg_jax.writers.segmentation import write_segmentation
 
 PATIENTS = 6
@@ -215,9 +215,8 @@ def test_protocol_3_is_judged_in_the_ventricle_it_finds(tmp_path, monkeypatch):
 
     def remembered(view, study, boxes=None):
         slices = cut_out(view, study, boxes)
-        for image, labels in zip(slices.image, slices.labels, strict=True):
-            classes = np.minimum(labels, Tissue.SCAR)  # no-reflow is scar
-            known[image.tobytes()] = np.eye(4, dtype=np.float32)[classes][..., 1:]
+        shares = targets.class_shares(cut.tissue_shares(study, slices), "heart_scar")
+        known.update(zip(map(bytes, slices.image), shares, strict=True))
         return slices
 
     def ask(images, wanted):
@@ -251,10 +250,10 @@ def test_protocol_3_is_judged_in_the_ventricle_it_finds(tmp_path, monkeypatch):
     assert f"{ventricle.myocardium_dice.mean:.3f}" in page
 
 
-def test_methods_without_training_join_the_run_in_compare_and_report(workdir, capsys):
+def test_other_methods_join_the_run_in_compare_and_report(workdir, capsys):
     run(workdir, settings(), "baselines")
     said = capsys.readouterr().out.splitlines()
-    ways = [*classical.METHODS]
+    ways = [*classical.METHODS, "superpixels, auto-encoder"]
     ways += [way for method in classical.METHODS.values() for way in method.published]
     folders = sorted((workdir / "baselines").iterdir())
     assert len(said) == len(folders) == len(ways)
@@ -268,9 +267,10 @@ def test_methods_without_training_join_the_run_in_compare_and_report(workdir, ca
                 pair = [getattr(row, grid).true_px for row in (ours, theirs)]
                 assert pair[0] == pair[1]
     # On the phantom the scar is much brighter than the myocardium.
-    gmm = tables.read(workdir / "baselines" / "GMM").summary
-    assert (gmm.native.dice_3d_mean.mean or 0) > 0.5
-    assert (gmm.about.decided_on, len(gmm.about.decisions)) == ("validation", 2)
+    for name in ("GMM", "superpixels,_auto-encoder"):
+        found = tables.read(workdir / "baselines" / name).summary
+        assert (found.native.dice_3d_mean.mean or 0) > 0.5
+        assert (found.about.decided_on, len(found.about.decisions)) == ("validation", 2)
     five = tables.read(workdir / "baselines" / "5-SD_as_published").summary.about
     assert (five.decided_on, five.decisions) == ("none", (Decision(5.0),) * 2)
     assert compare.main([str(workdir), *map(str, folders)]) == 0
@@ -279,6 +279,25 @@ def test_methods_without_training_join_the_run_in_compare_and_report(workdir, ca
     run(workdir, settings(), "report")
     page = (workdir / "report.html").read_text()
     assert all(f"<td>{name}</td>" in page for name in ways)
+
+
+def test_a_trial_of_some_folds_is_judged_on_their_patients(workdir, tmp_path):
+    """And another run of them stands beside it."""
+    given = settings(folds__only=(1,), train__epochs=1)
+    run(tmp_path / "one", given)
+    found, whole = tables.read(tmp_path / "one"), tables.read(workdir)
+    tested = [(row.patient, row.slice) for row in whole.slices if row.fold == 1]
+    assert [(row.patient, row.slice) for row in found.slices] == tested
+    assert {(row.fold, row.seed) for row in found.slices} == {(1, 0)}
+    assert {row.fold for row in found.history} == {1}
+    run(tmp_path / "two", settings(folds__only=(1,), model__variant="enet"))
+    experiment.run(tmp_path / "one", given, None, "report", [tmp_path / "two"])
+    page = (tmp_path / "one" / "report.html").read_text()
+    assert f"<td>{tables.read(tmp_path / 'two').summary.about.name}</td>" in page
+    with pytest.raises(InputError, match="the same"):
+        experiment.run(tmp_path / "one", given, None, "report", [workdir])
+    with pytest.raises(InputError, match=r"folds\.only is \(2,\); expected .* 0 to 1"):
+        run(tmp_path / "none", settings(folds__only=(2,)))
 
 
 def test_another_configuration_is_refused_in_the_same_folder(workdir):

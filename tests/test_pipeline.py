@@ -10,13 +10,14 @@ import pytest
 from builders import draw_study, load, run_record
 
 from scarseg_jax.errors import InputError
+from scarseg_jax.measure.numbers import columns
 from scarseg_jax.prepare.likeness import fingerprint
 from scarseg_jax.run import Decision, Member, TrainedMember, Trial
 from scarseg_jax.segment.model import Model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.study import Study
 from scarseg_jax.writers import nifti
-from scarseg_jax.writers.segmentation import describe, write_segmentation
+from scarseg_jax.writers.segmentation import describe, numbers_of, write_segmentation
 
 SAID = (0.25, 0.5, 0.75)  # by the networks of folds 0, 1 and 2, everywhere
 HELD_OUT = ("a", "b", "c")
@@ -261,12 +262,37 @@ def test_the_interval_is_told_by_others_trials_and_not_for_a_threshold_of_ones_o
     )
     report = describe(found)
     assert report["scar_volume_between_ml"] == list(found.between_ml or ())
-    assert report["scar_mass_between_g"][1] == pytest.approx(
-        1.05 * report["scar_volume_between_ml"][1]
-    )
+    low_g, high_g = report["numbers"]["scar_mass_between_g"]
+    assert low_g == pytest.approx(1.05 * found.scar_ml)
+    assert high_g == pytest.approx(1.05 * report["scar_volume_between_ml"][1])
+    assert columns(numbers_of(found))["scar_mass_between_g"] == f"{low_g} {high_g}"
     assert "t3" not in json.dumps(report)
     assert find_scar(model, study, threshold=0.3).between_ml is None
     assert find_scar(model, drawn).between_ml is None  # nobody tried it in a given wall
+
+
+def test_tissues_hold_all_that_was_given_too(tmp_path):
+    study = draw_study("p", seed=7)
+    core = np.asarray(study.scar) & (np.arange(80) > 47)
+    given = dataclasses.replace(study, no_reflow=core)
+    found = find_scar(model_of(protocol=2), given, threshold=0.3)
+    report = write_segmentation(found, tmp_path / "scar.nii.gz")
+    drawn = np.asarray(load(tmp_path / "scar_tissues.nii.gz").dataobj)
+    dark = core & found.scar
+    assert (drawn == 4).sum() == dark.sum() > 0
+    assert (drawn == 1).sum() == np.sum(np.asarray(study.cavity))
+    assert report["tissues"] == {
+        "0": "background",
+        "1": "cavity",
+        "2": "myocardium",
+        "3": "scar",
+        "4": "no_reflow",
+    }
+    assert report["intended_use"] == "For research. Not a medical device."
+    bare = dataclasses.replace(given, myocardium=None, cavity=None, no_reflow=None)
+    found = find_scar(model_of(protocol=1), bare, threshold=0.3)
+    assert write_segmentation(found, tmp_path / "scar.nii.gz")["tissues"] is None
+    assert not (tmp_path / "scar_tissues.nii.gz").exists()
 
 
 def test_less_scar_than_the_run_calls_in_healthy_patients_is_none():

@@ -74,6 +74,13 @@ class Truth:
     studies: Sequence[Study]
     readers: Mapping[str, consensus.PatientReaders]
 
+    def take(self, which: np.ndarray) -> "Truth":
+        """Returns those of (n,) some slices, all of a patient's."""
+        slices = self.slices.take(which)
+        tested = set(slices.patient.tolist())
+        studies = [study for study in self.studies if study.patient in tested]
+        return Truth(slices, studies, self.readers)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answers:
@@ -102,6 +109,17 @@ class Answers:
     found: FoundVentricles | None = None
     contained: np.ndarray | None = None
     between_ml: Mapping[str, np.ndarray] | None = None
+
+    def take(self, which: np.ndarray) -> "Answers":
+        """Returns those of (n,) some slices; what is kept by patient stays."""
+        said, contained = self.crop_probability, self.contained
+        return dataclasses.replace(
+            self,
+            fold=self.fold[which],
+            crop=self.crop[:, which],
+            crop_probability=None if said is None else said[:, which],
+            contained=None if contained is None else contained[:, which],
+        )
 
 
 def judge(

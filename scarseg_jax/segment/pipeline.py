@@ -15,7 +15,14 @@ from scarseg_jax.learn import targets
 from scarseg_jax.prepare import likeness, plausible
 from scarseg_jax.prepare.plausible import check_masks
 from scarseg_jax.prepare.unlike import not_late, traits_of, unlike
-from scarseg_jax.run import Decision, RunRecord, Segmentation, TrainedMember, Trial
+from scarseg_jax.run import (
+    Decision,
+    Review,
+    RunRecord,
+    Segmentation,
+    TrainedMember,
+    Trial,
+)
 from scarseg_jax.segment import decide
 from scarseg_jax.segment.interval import interval_ml
 from scarseg_jax.segment.look import (
@@ -129,6 +136,37 @@ def find_scar(
         ),
         dismissed_ml=dismissed_ml(answer.scar, study, decision),
         disagreement=answer.disagreement,
+    )
+
+
+def as_drawn(found: Segmentation) -> Segmentation:
+    """Returns a segmentation with the scar that was drawn in its study for the answer.
+
+    It is a person's then, as if what the networks call had been corrected.
+
+    Raises:
+      InputError: If none was drawn.
+    """
+    study, drawn = found.study, found.study.scar
+    if drawn is None:
+        raise InputError(
+            f"--drawn: no scar is drawn of {plausible.named(study)}; expected --contours"
+            " or --source with scar, or no --drawn, to take what the networks call"
+        )
+    added, erased = drawn & ~found.scar, found.scar & ~drawn
+    slices = np.flatnonzero((added | erased).any(axis=(1, 2)))
+    volume_ml = study.geometry.volume_ml
+    return dataclasses.replace(
+        found,
+        scar=drawn,
+        between_ml=None,
+        dismissed_ml=0.0,
+        review=Review(
+            asked=found.decision,
+            added_ml=volume_ml(added),
+            erased_ml=volume_ml(erased),
+            slices=tuple(slices.tolist()),
+        ),
     )
 
 

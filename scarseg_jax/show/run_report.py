@@ -51,7 +51,7 @@ class _Method:
 
 @dataclasses.dataclass(frozen=True)
 class _Standing:
-    """How the run stands against the best method without training.
+    """How the run stands against the best method beside it.
 
     Attributes:
       best: The one with the highest mean 3-D Dice.
@@ -125,20 +125,19 @@ def _standing(
     others: Sequence[Run], compared: Sequence[Comparison]
 ) -> _Standing | None:
     """Returns how the run stands; None without a method to stand against."""
-    untrained = [
+    beside = [
         (dice, other.results.summary, test)
         for other, test in zip(others, compared, strict=True)
-        if other.about.run is None
-        and (dice := other.results.summary.native.dice_3d_mean.mean) is not None
+        if (dice := other.results.summary.native.dice_3d_mean.mean) is not None
     ]
-    if not untrained:
+    if not beside:
         return None
-    _, best, test = max(untrained, key=lambda one: one[0])
+    _, best, test = max(beside, key=lambda one: one[0])
     verdict = "no significant difference"
     if test.patients_p_holm < ALPHA:
         better = test.patients.median_difference < 0  # the other's less the run's
         verdict = f"this run is significantly {'better' if better else 'worse'}"
-    return _Standing(best, len(untrained), test, verdict)
+    return _Standing(best, len(beside), test, verdict)
 
 
 def _plots(results: Results) -> dict[str, Markup | None]:

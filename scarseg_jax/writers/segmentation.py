@@ -27,8 +27,9 @@ from scarseg_jax.study import Study, Tissue
 from scarseg_jax.writers import nifti
 
 _MAKER = {"made_by": "scarseg_jax"}  # by which what is ours is known again
+_MEANT = {"intended_use": "For research. Not a medical device."}
 # Of the labels that `tissues` gives.
-_TISSUES = {int(t): t.name.lower() for t in Tissue if t < Tissue.NO_REFLOW}
+_TISSUES = {int(t): t.name.lower() for t in Tissue}
 
 
 def write_segmentation(
@@ -44,8 +45,8 @@ def write_segmentation(
     """Writes the scar mask, and what it was made with under the same name in .json.
 
     The figures are in .csv too, one line.
-    Where the networks found the myocardium, NAME_tissues beside it has that too, in the
-    labels of `Tissue`, which its header names. All or nothing; what stood there before
+    Where the myocardium was given or found, NAME_tissues beside it has all that is known
+    in the labels of `Tissue`, which its header names. All or nothing; what stood there before
     is replaced if it was made here, and goes where it is not written now.
 
     Args:
@@ -68,13 +69,13 @@ def write_segmentation(
     check_ours(path)
     numbers = numbers or numbers_of(found)
     said = describe(found, numbers, keep_identifiers=keep_identifiers)
-    report = {**_MAKER, "mask": path.name if as_nifti else None, **said}
+    report = {**_MAKER, **_MEANT, "mask": path.name if as_nifti else None, **said}
     if made_from is not None:
         report["made_from"] = dict(made_from)
     geometry, apart = found.study.geometry, found.disagreement
     wanted = {
         path: as_nifti,
-        tissues_path(path): as_nifti and found.found_the_wall,
+        tissues_path(path): as_nifti and found.myocardium is not None,
         probability_path(path): as_nifti and probability,
         disagreement_path(path): as_nifti and probability and apart is not None,
     }
@@ -108,6 +109,7 @@ def tissues(found: Segmentation) -> np.ndarray:
         (found.cavity, Tissue.CAVITY),
         (found.myocardium, Tissue.MYOCARDIUM),
         (found.scar, Tissue.SCAR),
+        (found.no_reflow_in_scar, Tissue.NO_REFLOW),
     ):
         if mask is not None:
             labels[mask] = tissue
@@ -179,7 +181,13 @@ def numbers_of(
         said.append(
             f"Core and grey zone rest on remote myocardium: {zones.levels.remote.source}."
         )
-    return dataclasses.replace(numbers, warnings=tuple(said))
+    between_g = None
+    if found.between_ml is not None:
+        low_ml, high_ml = found.between_ml
+        between_g = DENSITY_G_PER_ML * low_ml, DENSITY_G_PER_ML * high_ml
+    return dataclasses.replace(
+        numbers, scar_mass_between_g=between_g, warnings=tuple(said)
+    )
 
 
 def _doubts(wall: np.ndarray, remote: np.ndarray, one: ByIntensity) -> list[str]:
@@ -333,7 +341,6 @@ def describe(
         "scar_volume_ml": found.scar_ml,
         "dismissed_volume_ml": found.dismissed_ml,
         "scar_volume_between_ml": between_ml and list(between_ml),
-        "scar_mass_between_g": between_ml and [mass_g(end) for end in between_ml],
         "between_level": between_ml and INTERVAL_LEVEL,
         "myocardium": (
             "found" if found.found_the_wall else "given" if restricted else "not known"
@@ -346,7 +353,7 @@ def describe(
             else "given"
         ),
         "tissues": {str(label): name for label, name in _TISSUES.items()}
-        if found.found_the_wall
+        if found.myocardium is not None
         else None,
         "numbers": {k: v for k, v in figures.items() if k != "patient"},
         "data_hash": run.data_hash,
