@@ -396,3 +396,39 @@ def test_optimism_is_told_of_training_that_did_not_choose_by_the_test(
         assert (found.summary.optimism is None) is not told
         assert found.history == tuple(epochs())
     assert judge(truth, answers, about()).summary.optimism is None
+
+
+def test_coverage_counts_the_intervals_that_hold_the_true_volume(truth, probability):
+    true_ml = {
+        s.patient: s.geometry.volume_ml(np.asarray(s.scar)) for s in truth.studies
+    }
+    assert true_ml["a"] == 0 < true_ml["b"]
+    told = {"a": [[0.0, 1.0]], "b": [[true_ml["b"] / 2, true_ml["b"] + 3]]}
+    too_high = {**told, "b": [[true_ml["b"] + 0.01, true_ml["b"] + 3]]}
+    never = {name: [[np.nan, np.nan]] for name in told}
+    one = {**told, "a": never["a"]}
+    answers = answers_of(truth, probability, fold=FOLD)
+
+    def coverage(ends):
+        between = {name: np.array(own) for name, own in ends.items()}
+        return judge(
+            truth, dataclasses.replace(answers, between_ml=between), about()
+        ).summary.coverage
+
+    for ends, n, inside in ((told, 2, 2), (too_high, 2, 1), (one, 1, 1)):
+        found = coverage(ends)
+        assert found is not None
+        assert (found.level, found.n, found.inside) == (0.9, n, inside)
+        assert found.width_ml.n == n
+    assert coverage(never) is None
+    assert run(truth, probability).summary.coverage is None
+
+
+def test_some_patients_are_judged_as_if_there_were_no_others(truth, probability):
+    which = np.flatnonzero(truth.slices.patient == "b")
+    answers = answers_of(truth, probability, fold=FOLD)
+    found = judge(truth.take(which), answers.take(which), about())
+    assert [row.patient for row in found.slices] == ["b"] * 2
+    whole = judge(truth, answers, about())
+    assert list(found.slices) == [row for row in whole.slices if row.patient == "b"]
+    assert found.summary.patients == 1
