@@ -15,11 +15,12 @@ def get_config():
     protocol2 = runpy.run_path(str(Path(__file__).with_name("protocol2.py")))
     config = protocol2["get_config"]()
     config.context = True
+    config.start = "simulated"  # from nothing it takes twice the epochs
     config.neighbours = 1
     config.crop = "myocardium"
     config.folds.k = 5
     config.train.dice = True
     config.train.averaging = 0.9995
     config.train.augmentation = "deformed"
-    config.train.epochs = 30
+    config.train.epochs = 15
     return config

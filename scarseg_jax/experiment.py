@@ -519,11 +519,21 @@ def report(workdir: Path, beside: Sequence[Path] = ()) -> Path:
         for folder in files.visible(workdir.glob("baselines/*"))
         if (folder / "results" / "summary.json").is_file()
     ]
-    others = [paired.Run(f, tables.read(f)) for f in (*folders, *beside)]
+    others = [paired.Run(folder, tables.read(folder)) for folder in folders]
+    others += map(_beside, beside)
     _log.info("drawing the report")
     page = workdir / "report.html"
     write_report(page, first, others, paired.compare(first, others))
     return page
+
+
+def _beside(folder: Path) -> paired.Run:
+    """Returns another run, by its folder's name too: its own may be this one's."""
+    results = tables.read(folder)
+    about = results.summary.about
+    about = dataclasses.replace(about, name=f"{about.name} ({folder.name})")
+    summary = dataclasses.replace(results.summary, about=about)
+    return paired.Run(folder, dataclasses.replace(results, summary=summary))
 
 
 def _split(data: DataSet, split: Folds) -> tuple[Fold, ...]:

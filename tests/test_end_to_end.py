@@ -293,7 +293,7 @@ def test_a_trial_of_some_folds_is_judged_on_their_patients(workdir, tmp_path):
     run(tmp_path / "two", settings(folds__only=(1,), model__variant="enet"))
     experiment.run(tmp_path / "one", given, None, "report", [tmp_path / "two"])
     page = (tmp_path / "one" / "report.html").read_text()
-    assert f"<td>{tables.read(tmp_path / 'two').summary.about.name}</td>" in page
+    assert f"<td>{found.summary.about.name} (two)</td>" in page
     with pytest.raises(InputError, match="the same"):
         experiment.run(tmp_path / "one", given, None, "report", [workdir])
     with pytest.raises(InputError, match=r"folds\.only is \(2,\); expected .* 0 to 1"):
