@@ -89,6 +89,8 @@ def run(
       Stopped: After a signal, with the state saved.
     """
     begun = time.monotonic()
+    for folder in beside:
+        tables.read(folder)  # refused before all computing
     settings.check_same(given, workdir / SETTINGS, workdir)
     if source is not None and mode in READING:
         prepare(
@@ -196,18 +198,13 @@ def train_networks(workdir: Path, given: Settings) -> None:
     ]
     classes = given.model.classes
     view = _view(given)
-    finder, data_hash = None, data.data_hash
+    finder, data_hash = None, f"{data.data_hash} {targets.KIND}"
     if given.finder:
-        prints = {s.patient: likeness.fingerprint(s.image) for s in data.studies}
-
-        def those(side: np.ndarray) -> set[str]:
-            return {likeness.pseudonym(p, prints) for p in _patients(data, side)}
-
         splits = {
-            number: (those(fold.validation), those(fold.test))
-            for number, fold in enumerate(folds)
+            number: (set(_patients(data, f.validation)), set(_patients(data, f.test)))
+            for number, f in enumerate(folds)
         }
-        finder = finders.kept(workdir, Path(given.finder), splits)
+        finder = finders.kept(workdir, Path(given.finder), splits, data.studies)
         data_hash += finder.sha256  # what is found is trained with
     start, start_hash = None, ""
     if given.start:
@@ -468,11 +465,17 @@ def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:
             " data.patients"
         )
     folds = _split(data, split)
+    numbers = split.only or range(len(folds))
     judged = _judged(folds, split)
     truth = Truth(data.slices, data.studies, data.readers).take(judged)
     for name, scores, levels, published in _opponents(data, folds, split.seed):
         chosen = opponents.choose(scores, data, folds, levels)
-        tried = opponents.tried(scores, data, folds, chosen)
+        tried = opponents.tried(  # in the folds that the networks try, too
+            [scores[fold] for fold in numbers],
+            data,
+            [folds[fold] for fold in numbers],
+            [chosen[fold] for fold in numbers],
+        )
         ways = {name: (chosen, "validation", tried)}
         for known, level in published.items():
             ways[known] = [Decision(level)] * len(folds), "none", []
@@ -502,7 +505,7 @@ def _opponents(
         _log.info("finding scar by %s", name)
         scores = [opponents.score(method.score, data)] * len(folds)
         yield name, scores, method.levels, method.published
-    name = "superpixels, auto-encoder"
+    name = "superpixels by auto-encoder"
     _log.info("learning %s", name)
     yield name, opponents.learn_superpixels(data, folds, seed=seed), THRESHOLDS, {}
 

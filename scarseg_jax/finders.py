@@ -11,18 +11,22 @@ from scarseg_jax.learn.bundle import FINDER, is_bundle
 from scarseg_jax.prepare import likeness
 from scarseg_jax.run import Member
 from scarseg_jax.segment.model import Model, load_model
+from scarseg_jax.study import Study
+
+Splits = Mapping[int, tuple[set[str], set[str]]]
 
 
 def kept(
-    workdir: Path, bundle: Path, splits: Mapping[int, tuple[set[str], set[str]]]
+    workdir: Path, bundle: Path, splits: Splits, studies: Sequence[Study]
 ) -> Model:
     """Returns the networks that find the myocardium; the run keeps them from now on.
 
     Args:
       workdir: The run's folder.
       bundle: Theirs.
-      splits: Of each of the run's folds, who validates and who is held out, by the
-        pseudonyms of their images.
+      splits: Of each of the run's folds, who validates and who is held out.
+      studies: The run's, by whose images the others' patients are known, whatever they
+        are called there.
 
     Raises:
       InputError: If they are no bundle, find no myocardium, had seen those who validate
@@ -38,9 +42,9 @@ def kept(
         with tempfile.TemporaryDirectory(dir=workdir) as folder:
             partial = Path(folder) / FINDER
             shutil.copytree(bundle, partial)
-            _checked(load_model(partial), splits)
+            _checked(load_model(partial), splits, studies)
             files.put(partial, home)
-    finder = _checked(load_model(home), splits)
+    finder = _checked(load_model(home), splits, studies)
     if is_bundle(bundle) and files.sha256(bundle / files.SUMS) != finder.sha256:
         raise InputError(
             f"finder is {str(bundle)!r}, which has changed since the run began; choose"
@@ -49,7 +53,7 @@ def kept(
     return finder
 
 
-def _checked(finder: Model, splits: Mapping[int, tuple[set[str], set[str]]]) -> Model:
+def _checked(finder: Model, splits: Splits, studies: Sequence[Study]) -> Model:
     run = finder.run
     if run.protocol != 3 or run.selection == "oracle":
         raise InputError(
@@ -57,14 +61,13 @@ def _checked(finder: Model, splits: Mapping[int, tuple[set[str], set[str]]]) -> 
             f" {run.selection!r}; expected Protocol 3, which finds the myocardium, and no"
             " choice by those who are held out"
         )
+    copies = ((s, likeness.find_copy(s.image, run.fingerprints)) for s in studies)
+    ours = {copy[0]: study.patient for study, copy in copies if copy is not None}
     theirs: dict[int, tuple[set[str], set[str]]] = {}
     for trained in finder.members:
         validate, held_out = theirs.setdefault(trained.member.fold, (set(), set()))
-        for names, own in (
-            (validate, [trial.patient for trial in trained.trials]),
-            (held_out, trained.test_patients),
-        ):
-            names.update(likeness.pseudonym(name, run.fingerprints) for name in own)
+        validate.update(ours.get(trial.patient, "") for trial in trained.trials)
+        held_out.update(ours.get(patient, "") for patient in trained.test_patients)
     if theirs != splits:
         raise InputError(
             "the finder's folds are others than this run's: train both with the same"

@@ -32,7 +32,8 @@ _BESIDE = flags.DEFINE_list(
     "Workdirs of finished runs on the same patients, such as of other networks, to set"
     " beside this one in its report.",
 )
-_COMPUTING = ("all", "train", "evaluate")
+_COMPUTING = ("all", "train", "evaluate", "baselines")
+_REPORTING = ("all", "report")
 
 
 def main(argv: list[str]) -> int:
@@ -47,6 +48,12 @@ def _run(argv: list[str]) -> None:
             " --config.train.epochs=20"
         )
     mode = _MODE.value
+    beside = [Path(folder) for folder in _BESIDE.value]
+    if beside and mode not in _REPORTING:
+        raise InputError(
+            f"--beside={','.join(_BESIDE.value)} has no effect on --mode={mode}; expected"
+            f" --mode={' or '.join(_REPORTING)}"
+        )
     given = _settings()
     if not _WORKDIR.value:
         raise InputError("--workdir is missing; try --workdir=runs/protocol2")
@@ -55,7 +62,7 @@ def _run(argv: list[str]) -> None:
     with files.claimed(workdir):
         if mode in _COMPUTING:
             start_jax(given.devices, require_gpu=given.require_gpu)
-        experiment.run(workdir, given, source, mode, list(map(Path, _BESIDE.value)))
+        experiment.run(workdir, given, source, mode, beside)
 
 
 def _settings() -> Settings:

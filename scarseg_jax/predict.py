@@ -192,6 +192,8 @@ def main(argv: list[str]) -> int:
 
 def _predict(argv: list[str]) -> None:
     only_flags(argv)
+    if _DRAWN.value:
+        _refuse(_THRESHOLD, why="is the networks', and --drawn takes what was drawn")
     image, output = map(required_path, (_INPUT, _OUTPUT))
     if image.is_dir() and not output.name.endswith(_ENDINGS):
         _predict_many(image, output)
@@ -209,6 +211,8 @@ def _predict_one(image: Path, output: Path) -> None:
         why="is for many studies; expected their folder as --input, and a folder as"
         " --output",
     )
+    if contours is None:
+        _refuse(_DRAWN, why="is of a scar that --contours has; expected them too")
     if not is_dicom(image):
         _check_file(_INPUT, image)
     _check_file(_MYOCARDIUM, myocardium)

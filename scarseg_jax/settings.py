@@ -56,7 +56,7 @@ class Folds:
     validation: float
     seed: int
     seeds: tuple[int, ...]
-    only: tuple[int, ...]
+    only: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(set(self.only)) < len(self.only) or min(self.only, default=0) < 0:

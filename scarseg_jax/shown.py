@@ -43,7 +43,7 @@ def shown(
     """
     image, inside = data.slices.image, data.slices.myocardium
     tissues = _tissues(data.slices, data.studies)
-    if view.protocol == 2:
+    if view.protocol == 2 and not targets.tell_the_ventricle(view.classes):
         tissues = targets.of_wall(tissues)
     if finder is not None:
         _log.info("finding the myocardium of those who train")
@@ -58,8 +58,10 @@ def shown(
             for fold, own in zip(folds, more, strict=True)
         ]
         image = np.concatenate([image, *(each.image for each in several)])
-        drawn = [_tissues(each, data.studies) for each in several]
-        tissues = np.concatenate([tissues, *drawn])
+        # Not of the wall: what is found ends anywhere, also within scar.
+        tissues = np.concatenate(
+            [tissues, *(_tissues(each, data.studies) for each in several)]
+        )
     if view.around == "learned":
         far = Slices.concatenate([view.cut_from_afar(study) for study in data.studies])
         image = np.concatenate([image, far.image])

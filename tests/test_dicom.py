@@ -114,8 +114,9 @@ def test_uneven_slices_keep_their_places_and_one_that_lacks_is_said(
     np.testing.assert_allclose(np.diff(found.geometry.positions_mm), np.diff(at_mm))
     assert found.spacing_mm[0] == pytest.approx(z)
     assert "one slice may be missing after 2" in caplog.text
-    (said,) = measure(found, np.zeros(found.image.shape, bool)).warnings
-    assert said.startswith("There is no myocardium")
+    said = measure(found, np.zeros(found.image.shape, bool)).warnings
+    assert said[0].startswith("There is no myocardium")
+    assert said[1].startswith("Slices 2 and 3 ")
     wall = dataclasses.replace(found, myocardium=patient.myocardium)
     said = measure(wall, np.zeros(found.image.shape, bool)).warnings
     assert f"Slices 2 and 3 (0 is the base) are {2 * z:.3g} mm apart" in said[0]
@@ -503,7 +504,13 @@ def test_a_scar_that_was_drawn_is_measured_and_reported(
     np.testing.assert_array_equal(load(other).dataobj, load(output).dataobj)
     code, said = command(**given, drawn=True)
     assert code == 2
-    assert "--drawn: no scar is drawn" in said
+    assert "--drawn=True is of a scar that --contours has" in said
+    labels = np.where(labels == 3, 0, labels)
+    wall = write_nifti(tmp_path / "w.nii", labels.astype(np.uint8).T, affine)
+    code, said = command(input=as_nifti, myocardium=wall, output=other, drawn=True)
+    assert (code, "expected them too" in said) == (2, True)
+    code, said = command(**given, **again, threshold=0.5)
+    assert (code, "--threshold=0.5 is the networks'" in said) == (2, True)
 
 
 def test_a_real_oblique_cine_with_its_contours():

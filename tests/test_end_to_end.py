@@ -253,7 +253,7 @@ def test_protocol_3_is_judged_in_the_ventricle_it_finds(tmp_path, monkeypatch):
 def test_other_methods_join_the_run_in_compare_and_report(workdir, capsys):
     run(workdir, settings(), "baselines")
     said = capsys.readouterr().out.splitlines()
-    ways = [*classical.METHODS, "superpixels, auto-encoder"]
+    ways = [*classical.METHODS, "superpixels by auto-encoder"]
     ways += [way for method in classical.METHODS.values() for way in method.published]
     folders = sorted((workdir / "baselines").iterdir())
     assert len(said) == len(folders) == len(ways)
@@ -267,7 +267,7 @@ def test_other_methods_join_the_run_in_compare_and_report(workdir, capsys):
                 pair = [getattr(row, grid).true_px for row in (ours, theirs)]
                 assert pair[0] == pair[1]
     # On the phantom the scar is much brighter than the myocardium.
-    for name in ("GMM", "superpixels,_auto-encoder"):
+    for name in ("GMM", "superpixels_by_auto-encoder"):
         found = tables.read(workdir / "baselines" / name).summary
         assert (found.native.dice_3d_mean.mean or 0) > 0.5
         assert (found.about.decided_on, len(found.about.decisions)) == ("validation", 2)

@@ -92,13 +92,16 @@ def test_what_was_excluded_is_no_scar_and_no_maximum():
     assert five.scar_mass_g == 0
     assert half.above == pytest.approx(((half.remote_mean[0] + 125) / 2,) * 3)
     assert five.region.endswith("without what was excluded")
-    without = dataclasses.replace(study, excluded=bright, phase_sensitive=False)
-    zones = zones_of(found_in(without), "amado_fwhm")
+    remote = scar_of(study, *REMOTE)
+    without = dataclasses.replace(study, excluded=bright, remote=remote)
+    zones = zones_of(found_in(without, no_reflow=bright), "5sd")
     assert zones is not None
     assert not (zones.core & bright).any()
     all_of_it = np.ones(bright.shape, bool)
     nothing = by_intensity(found_in(dataclasses.replace(study, excluded=all_of_it)))
     assert [one.scar_mass_g for one in nothing] == [0, 0]
+    with pytest.raises(InputError, match="all of the myocardium is excluded"):
+        zones_of(found_in(dataclasses.replace(without, excluded=all_of_it)), "5sd")
 
 
 def test_slices_may_have_intensities_of_their_own():

@@ -230,7 +230,7 @@ def test_the_page_says_how_the_run_stands_against_the_best_without_training(tmp_
     worse = Run(tmp_path / "same", make_run(tmp_path, trained=False).results)
     text = page_of(run, worse, perfect(run, NAME)).text
     assert (
-        f"Against the best of 2 beside it, {NAME}: 3-D Dice 0.571 and"
+        f"Against the best of 2 methods beside it, {NAME}: 3-D Dice 0.571 and"
         " 1.000, median slice DSC 44.4 and 100.0 %; patient by patient no significant"
         " difference (Wilcoxon, 1 patient with scar, p = 1 by Holm's correction)"
     ) in text

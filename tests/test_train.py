@@ -403,13 +403,13 @@ def test_scar_is_judged_by_its_classes_together(scar_classes, threshold):
 
 
 def test_nothing_is_judged_as_called_outside_what_is_looked_at():
-    """As evaluation does; scar that was drawn outside stays missed."""
-    said = jnp.array([[[0.9, 0.9, 0.1]]])[..., None]
+    """Nor is scar missed there, of which a pixel across the border has a share."""
+    said = jnp.array([[[0.9, 0.9, 0.1, 0.1]]])[..., None]
     judge = train.make_judge_epoch(lambda weights, images: images, "validation")
-    for inside, dice in ((None, 2 / 3), ([[[1, 0, 1]]], 1), ([[[0, 0, 1]]], 0)):
+    for inside, dice in ((None, 2 / 3), ([[[1, 0, 1, 0]]], 1), ([[[0, 0, 1, 0]]], 0)):
         data = train.Data(
             said,
-            jnp.array(shares_of([[[1, 0, 0]]])),
+            jnp.array([[[1.0, 0.0, 0.0, 0.6]]])[..., None],
             None if inside is None else jnp.array(inside, bool),
         )
         _, metrics = judge(new_state(), jnp.array([0]), NONE, jnp.float32(0), data)

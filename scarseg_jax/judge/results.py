@@ -260,8 +260,8 @@ class About:
       protocol: 1 looked at the whole image, 2 inside the drawn myocardium, 3 inside
         the one that it, or others for it, found.
       source: Of the data.
-      selection: What chose the epoch; "none" without training.
-      run: Of the networks; None without training.
+      selection: What chose the epoch; "none" without networks of a run.
+      run: Of the networks; None without.
       decided_on: The patients that chose when scar is called, "validation", "test" (of
         the oracle), or "none" where it was fixed.
       decisions: When it is, of each network or fold.
@@ -449,7 +449,7 @@ class Results:
       patients: One row for each seed and patient.
       pictures: Of each slice's crop.
       native_pictures: Of each slice on the image's own grid.
-      history: One row for each member and epoch; empty without training.
+      history: One row for each member and epoch; empty without networks.
     """
 
     summary: Summary

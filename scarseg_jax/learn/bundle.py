@@ -70,13 +70,18 @@ def save(
     directory.mkdir(parents=True)
     small = {name: np.asarray(leaf, _KEPT) for name, leaf in sorted(flat.items())}
     files.write_bytes(directory / WEIGHTS, safetensors.numpy.save(small))
+    if finder is not None:
+        home = directory / FINDER
+        shutil.copytree(finder, home)
+        _, theirs = load(home)  # may be of before names were left out
+        files.write_text(home / RUN, records.to_json(nameless(theirs)) + "\n")
+        files.write_sums(home)
+        record = dataclasses.replace(record, finder=files.sha256(home / files.SUMS))
     files.write_text(directory / RUN, records.to_json(nameless(record)) + "\n")
     files.write_text(directory / CARD, card)
     files.write_text(directory / METADATA, json.dumps(metadata, indent=1) + "\n")
     if stablehlo is not None:
         files.write_bytes(directory / STABLEHLO, stablehlo)
-    if finder is not None:
-        shutil.copytree(finder, directory / FINDER)
     files.write_sums(directory)
 
 

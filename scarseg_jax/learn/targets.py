@@ -10,6 +10,8 @@ _SCAR = _NO_REFLOW | {Tissue.SCAR}
 _WALL = _SCAR | {Tissue.MYOCARDIUM}
 _CAVITY = frozenset({Tissue.CAVITY})
 _LEAST_WALL = 0.02  # of a pixel
+# What networks learn from, where the same data gave other targets before.
+KIND = "shares"
 # The tissues of class 1, 2, ...; all others are class 0, the background.
 CLASSES: dict[str, tuple[tuple[Tissue, ...], ...]] = {
     "scar": ((Tissue.SCAR, Tissue.NO_REFLOW),),

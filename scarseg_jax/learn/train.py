@@ -466,7 +466,9 @@ def make_judge_epoch(predict, selection: str, scar_classes: tuple[int, ...] = (1
         own = np.array(scar_classes) - 1
         probability, scar = said[..., own].sum(-1), shares[..., own].sum(-1) >= 0.5
         if data.inside is not None:
-            probability = jnp.where(data.inside[watched], probability, 0)
+            inside = data.inside[watched]
+            # Pixels across the border have a share of scar, and are not looked at.
+            probability, scar = jnp.where(inside, probability, 0), scar & inside
         first = len(validation)
         on_validation = pooled_dice(probability[:first], scar[:first], validation >= 0)
         on_test = pooled_dice(probability[first:], scar[first:], test >= 0)

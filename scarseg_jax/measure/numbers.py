@@ -269,10 +269,10 @@ def _zones(study: Study, zones: Zones, lv_ml: float | None) -> ZoneNumbers:
 
 
 def _doubts(study: Study, scar: np.ndarray) -> list[str]:
-    if study.myocardium is None or not study.myocardium.any():
-        return ["There is no myocardium: nothing is known but the scar's own size."]
     geometry, said = study.geometry, []
-    if outside_ml := geometry.volume_ml(scar & ~study.myocardium):
+    if study.myocardium is None or not study.myocardium.any():
+        said.append("There is no myocardium: nothing is known but the scar's own size.")
+    elif outside_ml := geometry.volume_ml(scar & ~study.myocardium):
         said.append(
             f"{outside_ml:.2g} ml of the scar lie outside the myocardium; they are in the"
             " scar's mass, and in no segment."

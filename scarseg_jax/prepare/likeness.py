@@ -37,9 +37,10 @@ def pseudonym(patient: str, known: Mapping[str, str]) -> str:
 
     Args:
       patient: The name.
-      known: Fingerprints by patient; without one the name stands for it.
+      known: Fingerprints by patient; without one, as of a constant image, the name stands
+        for it, and who guesses it can tell.
     """
-    print_ = known.get(patient, patient)
+    print_ = known.get(patient) or patient
     return f"patient_{hashlib.sha256(print_.encode()).hexdigest()[:12]}"
 
 

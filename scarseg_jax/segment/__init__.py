@@ -1,1 +1,1 @@
-"""A study to its scar: by networks, and by methods without training."""
+"""A study to its scar: by networks, and by other methods."""

@@ -42,8 +42,8 @@ def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
     Remote myocardium is what was drawn of it in the myocardium, in slices without any that of the nearest
     slice; or else the darkest sector of each slice. The maximum is that of where the
     brightest scar was marked, in slices without any that of the whole wall. What was
-    excluded is no scar, and no maximum. No-reflow is scar where it was drawn, or where
-    networks that found it call scar. Nothing where there is no myocardium.
+    excluded is no scar, no-reflow neither, and no maximum. Else no-reflow is scar where it
+    was drawn, or where networks that found it call scar. Nothing where there is no myocardium.
 
     Args:
       found: From `find_scar`.
@@ -74,7 +74,7 @@ def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
         bright = image[slices] >= np.reshape(above, (-1, 1, 1))
         scar[slices] = region[slices] & bright
         if dark is not None:
-            scar |= dark & wall
+            scar |= dark & region
         scar_ml = found.study.geometry.volume_ml(scar)
         measured.append(
             ByIntensity(
@@ -113,7 +113,12 @@ def zones_of(found: Segmentation, definition: str | None) -> Zones | None:
     if definition is None:
         return None
     wall, how = _wall(found), DEFINITIONS[definition]
-    if wall is None or not _region(found, wall).any():
+    if wall is not None and not _region(found, wall).any():
+        raise InputError(
+            f"--zones={definition}: all of the myocardium is excluded; expected some to look"
+            " inside: draw less of an exclusion"
+        )
+    if wall is None:
         raise InputError(
             f"--zones={definition}: no myocardium; expected one to look inside: give its"
             " mask, or use networks that find it"
@@ -131,12 +136,13 @@ def zones_of(found: Segmentation, definition: str | None) -> Zones | None:
             " pixels are in the myocardium; expected some: draw it inside"
         )
     remote, source = _remote(found, wall)
+    region, dark = _region(found, wall), _no_reflow(found)
     return find_zones(
-        *(found.study.image, _region(found, wall), definition),
+        *(found.study.image, region, definition),
         phase_sensitive=found.study.phase_sensitive,
         remote=remote,
         remote_source=source,
-        no_reflow=_no_reflow(found),
+        no_reflow=None if dark is None else dark & region,
     )
 
 

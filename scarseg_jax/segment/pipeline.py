@@ -91,7 +91,7 @@ def find_scar(
     patient, asked = _asked(model, study)
     members = tuple(model.members[i] for i in asked)
     networks = model.networks
-    question = Question(study, asked, finders=_finders(model, patient))
+    question = Question(study, asked, finders=_finders(model, study))
     if study.myocardium is not None:  # then there is no need to find it
         slices = networks.view.cut_as_drawn(study)
         question = dataclasses.replace(question, slices=slices)
@@ -242,12 +242,16 @@ def _asked(model: Model, study: Study) -> tuple[str | None, tuple[int, ...]]:
     return patient, unseen
 
 
-def _finders(model: Model, patient: str | None) -> tuple[int, ...]:
-    """Returns who of those that find the myocardium had not seen a patient, or all."""
+def _finders(model: Model, study: Study) -> tuple[int, ...]:
+    """Returns who of those that find the myocardium had not seen a study, or all.
+
+    By their own run's names and fingerprints: two runs may call a patient differently.
+    """
     if model.finder is None:
         return ()
     everyone = tuple(range(len(model.finder.members)))
-    return everyone if patient is None else _unseen(model.finder, patient) or everyone
+    copy = likeness.find_copy(study.image, model.finder.run.fingerprints)
+    return everyone if copy is None else _unseen(model.finder, copy[0]) or everyone
 
 
 def _unseen(model: Model, patient: str) -> tuple[int, ...]:
