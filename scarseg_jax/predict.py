@@ -75,8 +75,11 @@ _CONTOURS = flags.DEFINE_string(
     "Instead of it: a label map (.nii, with --labels), or of DICOM images a DICOM SEG or"
     " RTSTRUCT, a .cvi42wsx or Sunnybrook's folder.",
 )
-_LABELS = flags.DEFINE_enum(
-    "labels", None, list(TABLES), "Whose labels --contours has."
+_LABELS = flags.DEFINE_string(
+    "labels",
+    None,
+    f"Whose labels --contours has, {' or '.join(TABLES)}, or what each means, such as"
+    " cavity=1,myocardium=2,scar=3,no_reflow=4.",
 )
 _CONTOUR_NAMES = flags.DEFINE_list(
     "contour_names", [], "Further names in --contours, as THEIRS=endocardium."

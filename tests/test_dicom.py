@@ -456,8 +456,23 @@ def test_a_challenges_label_map_is_taken_as_it_is(patient, as_nifti, tmp_path):
         assert (found.files == ()) is (image is home)
         with pytest.raises(InputError, match="unknown labels 1, 2, 3"):
             read_patient(image, contours=path, labels="myops")
-        with pytest.raises(InputError, match="expected whose labels it has"):
-            read_patient(image, contours=path)
+        own = read_patient(image, contours=path, labels="scar=3, myocardium=2,cavity=1")
+        for name in ("myocardium", "scar", "cavity"):
+            np.testing.assert_array_equal(getattr(own, name), getattr(found, name))
+        assert own.no_reflow is None
+        with pytest.raises(InputError, match="unknown labels 1, 3"):
+            read_patient(image, contours=path, labels="myocardium=2")
+        for odd in (
+            None,
+            "theirs",
+            "wall=2",
+            "scar=0",
+            "scar=3,scar=4",
+            "cavity=1",
+            "",
+        ):
+            with pytest.raises(InputError, match="expected whose labels the map has"):
+                read_patient(image, contours=path, labels=odd)
         wrong: tuple[tuple[dict[str, Any], str], ...] = (
             ({"labels": "emidec"}, "--labels=emidec: of no label map"),
             (

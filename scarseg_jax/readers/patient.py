@@ -19,7 +19,7 @@ from scarseg_jax.readers import (
     rtstruct,
     sunnybrook,
 )
-from scarseg_jax.readers.label_maps import TABLES, with_labels
+from scarseg_jax.readers.label_maps import table_of, with_labels
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.study import Study
 
@@ -49,7 +49,7 @@ def read_patient(
       contours: Instead of it, a NIfTI label map on the image's grid; of a DICOM image
         also a cvi42 workspace, a folder of Sunnybrook's contours, or a DICOM
         Segmentation or RT Structure Set.
-      labels: Whose labels a label map has: one of `label_maps.TABLES`.
+      labels: Whose labels a label map has, or what they mean: see `label_maps.table_of`.
       contour_names: Further names of contours, segments and regions, each with the one
         of `contours.NAMES` that it means.
       rv_label: Of such a map, of the right ventricle, where its table has none.
@@ -151,12 +151,8 @@ def _with_map(
     rv_label: int | None,
     stored: Mapping[str, Any],
 ) -> Study:
-    if labels not in TABLES:
-        raise InputError(
-            f"--labels={labels}: {file} is a label map; expected whose labels it has,"
-            f" one of {', '.join(TABLES)}"
-        )
-    return with_labels(study, file, table=labels, rv_label=rv_label, **stored)
+    table = table_of(labels)
+    return with_labels(study, file, table=table, rv_label=rv_label, **stored)
 
 
 def _with_drawn(
