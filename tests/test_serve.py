@@ -109,7 +109,7 @@ def test_what_is_downloaded_is_what_predict_writes(client, patient, tmp_path):
     now = client.opened(image, myocardium)
     archive = accepted_zip(client, now)
     files = [f"SCAR.{end}" for end in ("csv", "html", "json", "nii.gz")]
-    assert archive.namelist() == files
+    assert archive.namelist() == [*files, "SCAR_tissues.nii.gz"]
     study = read_patient(image, myocardium=myocardium)
     found = find_scar(model_of(), study)
     assert found.scar.any()

@@ -135,6 +135,7 @@ def test_pooled_dice_counts_valid_slices_only():
 def test_vmapped_step_has_no_grouped_convolution_scatter_or_select_and_scatter(classes):
     model, optimizer = ENet(classes=classes), train.make_optimizer(2e-4)
     data = jax.tree.map(jnp.asarray, draw_blobs(4))
+    data = data._replace(shares=jnp.asarray(shares_of(data.shares[..., 0], classes)))
     unpack = train.make_unpack(model, data.image[:1])
     step = train.make_train_step(model, optimizer, unpack, (1.0,) * classes)
 
