@@ -89,8 +89,7 @@ def run(
       Stopped: After a signal, with the state saved.
     """
     begun = time.monotonic()
-    for folder in beside:
-        tables.read(folder)  # refused before all computing
+    others = [_beside(folder) for folder in beside]  # refused before all computing
     settings.check_same(given, workdir / SETTINGS, workdir)
     if source is not None and mode in READING:
         prepare(
@@ -117,7 +116,7 @@ def run(
             source=given.data.source,
         )
     if mode in ("all", "report"):
-        page = report(workdir, beside)
+        page = report(workdir, others)
         sys.stdout.write(f"report: {page}\n")
     _log.info("done in %.0f s", time.monotonic() - begun)
 
@@ -193,7 +192,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
     folds = _split(data, given.folds)
     members = [
         Member(fold, seed)
-        for fold in given.folds.only or range(len(folds))
+        for fold in _numbers(folds, given.folds)
         for seed in given.folds.seeds
     ]
     classes = given.model.classes
@@ -465,7 +464,7 @@ def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:
             " data.patients"
         )
     folds = _split(data, split)
-    numbers = split.only or range(len(folds))
+    numbers = _numbers(folds, split)
     judged = _judged(folds, split)
     truth = Truth(data.slices, data.studies, data.readers).take(judged)
     for name, scores, levels, published in _opponents(data, folds, split.seed):
@@ -510,7 +509,7 @@ def _opponents(
     yield name, opponents.learn_superpixels(data, folds, seed=seed), THRESHOLDS, {}
 
 
-def report(workdir: Path, beside: Sequence[Path] = ()) -> Path:
+def report(workdir: Path, beside: Sequence[paired.Run] = ()) -> Path:
     """Writes the page of a run, its baselines and other runs beside it; returns where.
 
     Raises:
@@ -523,7 +522,7 @@ def report(workdir: Path, beside: Sequence[Path] = ()) -> Path:
         if (folder / "results" / "summary.json").is_file()
     ]
     others = [paired.Run(folder, tables.read(folder)) for folder in folders]
-    others += map(_beside, beside)
+    others += beside
     _log.info("drawing the report")
     page = workdir / "report.html"
     write_report(page, first, others, paired.compare(first, others))
@@ -555,10 +554,15 @@ def _split(data: DataSet, split: Folds) -> tuple[Fold, ...]:
     return folds
 
 
+def _numbers(folds: Sequence[Fold], split: Folds) -> Sequence[int]:
+    """Returns the numbers of the folds that are trained and judged."""
+    return split.only or range(len(folds))
+
+
 def _judged(folds: Sequence[Fold], split: Folds) -> np.ndarray:
     """Returns the slices that are judged: of the patients whom these folds hold out."""
-    which = split.only or range(len(folds))
-    return np.sort(np.concatenate([folds[number].test for number in which]))
+    tests = [folds[number].test for number in _numbers(folds, split)]
+    return np.sort(np.concatenate(tests))
 
 
 def _patients(data: DataSet, indices: np.ndarray) -> tuple[str, ...]:

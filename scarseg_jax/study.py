@@ -28,6 +28,22 @@ class Tissue(enum.IntEnum):
     NO_REFLOW = 4  # dark, inside the scar: microvascular obstruction
 
 
+def label_tissues(
+    shape: tuple[int, ...], masks: Mapping[str, np.ndarray | None]
+) -> np.ndarray:
+    """Returns uint8 of `Tissue`; where masks overlap the more special one counts.
+
+    Args:
+      shape: Of the masks.
+      masks: By the tissues' names in small letters; None and others count for nothing.
+    """
+    labels = np.zeros(shape, np.uint8)
+    for tissue in Tissue:
+        if (mask := masks.get(tissue.name.lower())) is not None:
+            labels[mask] = tissue
+    return labels
+
+
 class Axes:
     """How stored axes become a study's.
 
@@ -156,16 +172,22 @@ class Geometry:
         """
         if len(self.affines) == 1:
             return np.array(self.spacing_mm[:1])
-        gaps = np.abs(np.diff(self.positions_mm))
-        return (np.append(gaps[:1], gaps) + np.append(gaps, gaps[-1:])) / 2
+        apart_mm = self.apart_mm
+        inwards = np.append(apart_mm[:1], apart_mm), np.append(apart_mm, apart_mm[-1:])
+        return (inwards[0] + inwards[1]) / 2
+
+    @functools.cached_property
+    def apart_mm(self) -> np.ndarray:
+        """(Z - 1,) float64, the distance of each slice to the next."""
+        return np.abs(np.diff(self.positions_mm))
 
     @property
     def gaps(self) -> tuple[int, ...]:
         """Slices after which one may be missing: the next is much farther than usual."""
-        apart_mm = np.abs(np.diff(self.positions_mm))
-        if not apart_mm.size:
+        if not self.apart_mm.size:
             return ()
-        return tuple(np.flatnonzero(apart_mm > _MISSING * np.median(apart_mm)).tolist())
+        usual_mm = np.median(self.apart_mm)
+        return tuple(np.flatnonzero(self.apart_mm > _MISSING * usual_mm).tolist())
 
     @property
     def pixel_mm2(self) -> float:

@@ -278,10 +278,9 @@ def _doubts(study: Study, scar: np.ndarray) -> list[str]:
             " scar's mass, and in no segment."
         )
     for z in geometry.gaps:
-        apart_mm = np.abs(np.diff(geometry.positions_mm))
         said.append(
-            f"Slices {z} and {z + 1} (0 is the base) are {apart_mm[z]:.3g} mm apart where"
-            f" {np.median(apart_mm):.3g} mm is usual: one may be missing, and these two"
+            f"Slices {z} and {z + 1} (0 is the base) are {geometry.apart_mm[z]:.3g} mm"
+            f" apart where {np.median(geometry.apart_mm):.3g} mm is usual: one may be missing, and these two"
             " stand for it in volumes and masses."
         )
     return said

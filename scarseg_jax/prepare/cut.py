@@ -11,7 +11,7 @@ import numpy as np
 from scarseg_jax.prepare import crop, plausible
 from scarseg_jax.prepare.clean import clean, used_window
 from scarseg_jax.prepare.hough import find_left_ventricle
-from scarseg_jax.study import Slices, Study, Tissue
+from scarseg_jax.study import Slices, Study, Tissue, label_tissues
 
 # Raise this when the same study gives other slices than before.
 PREPARATION = 4
@@ -144,15 +144,7 @@ def tissue_shares(study: Study, slices: Slices) -> np.ndarray:
     Returns:
       (n, 64, 64, 4) float32 in 0..1, of each `Tissue` but the background.
     """
-    tissue = np.zeros(study.image.shape, np.int8)
-    for name, own in (
-        ("cavity", Tissue.CAVITY),
-        ("myocardium", Tissue.MYOCARDIUM),
-        ("scar", Tissue.SCAR),
-        ("no_reflow", Tissue.NO_REFLOW),
-    ):
-        if (mask := study.masks[name]) is not None:
-            tissue[mask] = own
+    tissue = label_tissues(study.image.shape, study.masks)
     crops = [
         [
             crop.crop_image((tissue[z] == own).astype(np.float32), box_of(slices, n))

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, special
 
 from scarseg_jax.learn.autoencoder import Layer
 from scarseg_jax.segment import regions, within
@@ -99,6 +99,6 @@ def score(superpixels: Superpixels, layers: Sequence[Layer]) -> np.ndarray:
     """Returns the (n, H, W) float32 probability of scar; -inf where no superpixel is."""
     said = superpixels.patches
     for kernel, bias in layers:
-        said = 1 / (1 + np.exp(-(said @ kernel + bias)))
+        said = special.expit(said @ kernel + bias)
     with_none = np.append(said[:, 0], -np.inf)  # which the number -1 takes
     return with_none[superpixels.number].astype(np.float32)

@@ -58,7 +58,7 @@ def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
     rows = []
     for z in slices:
         nearest = marked[np.abs(marked - z).argmin()]
-        bright = region[z] if region[z].any() else wall[z]
+        bright = region[z] if region[z].any() else wall[z]  # none of it is scar then
         if brightest is not None and (brightest[z] & bright).any():
             bright = brightest[z] & bright
         rows.append(
@@ -71,8 +71,7 @@ def by_intensity(found: Segmentation) -> tuple[ByIntensity, ...]:
     measured, dark = [], _no_reflow(found)
     for name, above in zip(BY_INTENSITY, levels, strict=True):
         scar = np.zeros_like(wall)
-        bright = image[slices] >= np.reshape(above, (-1, 1, 1))
-        scar[slices] = region[slices] & bright
+        scar[slices] = region[slices] & (image[slices] >= np.reshape(above, (-1, 1, 1)))
         if dark is not None:
             scar |= dark & region
         scar_ml = found.study.geometry.volume_ml(scar)
@@ -113,15 +112,16 @@ def zones_of(found: Segmentation, definition: str | None) -> Zones | None:
     if definition is None:
         return None
     wall, how = _wall(found), DEFINITIONS[definition]
-    if wall is not None and not _region(found, wall).any():
-        raise InputError(
-            f"--zones={definition}: all of the myocardium is excluded; expected some to look"
-            " inside: draw less of an exclusion"
-        )
     if wall is None:
         raise InputError(
             f"--zones={definition}: no myocardium; expected one to look inside: give its"
             " mask, or use networks that find it"
+        )
+    region = _region(found, wall)
+    if not region.any():
+        raise InputError(
+            f"--zones={definition}: all of the myocardium is excluded; expected some to look"
+            " inside: draw less of an exclusion"
         )
     if how.takes_remote and found.study.remote is None:
         raise InputError(
@@ -135,8 +135,7 @@ def zones_of(found: Segmentation, definition: str | None) -> Zones | None:
             f"--zones={definition}: remote myocardium: none of its {int(drawn.sum())}"
             " pixels are in the myocardium; expected some: draw it inside"
         )
-    remote, source = _remote(found, wall)
-    region, dark = _region(found, wall), _no_reflow(found)
+    (remote, source), dark = _remote(found, wall), _no_reflow(found)
     return find_zones(
         *(found.study.image, region, definition),
         phase_sensitive=found.study.phase_sensitive,

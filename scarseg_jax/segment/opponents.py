@@ -8,6 +8,7 @@ the validation patients of the networks and by their rules, `decide.best` and
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import Fold
 from scarseg_jax.run import Decision, Trial
 from scarseg_jax.segment import classical, decide, encoded, pipeline
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,20 +43,29 @@ def score(method: Callable[..., np.ndarray], data: DataSet) -> Scores:
       method: As in `classical`.
       data: Patients with myocardium.
     """
+    return Scores(*_on_both_grids(functools.partial(classical.score, method), data))
+
+
+def _on_both_grids(
+    of: Callable[[np.ndarray, np.ndarray, np.ndarray], T], data: DataSet
+) -> tuple[T, dict[str, T]]:
+    """Returns what a function makes of the crops, and of each patient's own grid.
+
+    Args:
+      of: Of (n, H, W) images, their myocardium and the (n, 2) pixel spacing (y, x).
+      data: Patients with myocardium.
+    """
     slices = data.slices
     pixel_mm = np.stack([slices.pixel_mm, slices.pixel_mm], axis=1)
-    return Scores(
-        crop=classical.score(method, slices.crop, slices.myocardium, pixel_mm),
-        native={
-            study.patient: classical.score(
-                method,
-                clean(study.image),
-                np.asarray(study.myocardium),
-                np.tile(study.spacing_mm[1:], (len(study.image), 1)),
-            )
-            for study in data.studies
-        },
-    )
+    native = {
+        study.patient: of(
+            clean(study.image),
+            np.asarray(study.myocardium),
+            np.tile(study.spacing_mm[1:], (len(study.image), 1)),
+        )
+        for study in data.studies
+    }
+    return of(slices.crop, slices.myocardium, pixel_mm), native
 
 
 def learn_superpixels(
@@ -68,17 +80,7 @@ def learn_superpixels(
       folds: The splits.
       seed: Of the training.
     """
-    slices = data.slices
-    pixel_mm = np.stack([slices.pixel_mm, slices.pixel_mm], axis=1)
-    crop = encoded.find_superpixels(slices.crop, slices.myocardium, pixel_mm)
-    native = {
-        study.patient: encoded.find_superpixels(
-            clean(study.image),
-            np.asarray(study.myocardium),
-            np.tile(study.spacing_mm[1:], (len(study.image), 1)),
-        )
-        for study in data.studies
-    }
+    crop, native = _on_both_grids(encoded.find_superpixels, data)
     share = [
         encoded.scar_share(native[s.patient], np.asarray(s.scar)) for s in data.studies
     ]
@@ -86,7 +88,10 @@ def learn_superpixels(
     each = autoencoder.fit(
         np.concatenate([own.patches for own in native.values()]),
         np.concatenate(share) > 0.5,
-        [np.flatnonzero(np.isin(whose, slices.patient[fold.train])) for fold in folds],
+        [
+            np.flatnonzero(np.isin(whose, data.slices.patient[fold.train]))
+            for fold in folds
+        ],
         seed=seed,
     )
     return [
@@ -123,12 +128,11 @@ def choose(
             levels,
         )
 
-    decisions = []
-    for own, fold in zip(scores, folds, strict=True):
-        chose = _numbers(data, fold.validation)
-        each = [dice(own, number) for number in chose]
-        decisions.append(decide.best(np.concatenate(each), levels))
-    return decisions
+    each = [
+        [dice(own, number) for number in _numbers(data, fold.validation)]
+        for own, fold in zip(scores, folds, strict=True)
+    ]
+    return [decide.best(np.concatenate(own), levels) for own in each]
 
 
 def _numbers(data: DataSet, which: np.ndarray) -> list[int]:
@@ -147,7 +151,7 @@ def tried(
     return [
         pipeline.tried(own.native[study.patient], study, decision)
         for own, fold, decision in zip(scores, folds, decisions, strict=True)
-        for study in map(data.studies.__getitem__, _numbers(data, fold.validation))
+        for study in [data.studies[n] for n in _numbers(data, fold.validation)]
     ]
 
 

@@ -153,20 +153,30 @@ def as_drawn(found: Segmentation) -> Segmentation:
             f"--drawn: no scar is drawn of {plausible.named(study)}; expected --contours"
             " or --source with scar, or no --drawn, to take what the networks call"
         )
-    added, erased = drawn & ~found.scar, found.scar & ~drawn
-    slices = np.flatnonzero((added | erased).any(axis=(1, 2)))
-    volume_ml = study.geometry.volume_ml
     return dataclasses.replace(
         found,
         scar=drawn,
         between_ml=None,
         dismissed_ml=0.0,
-        review=Review(
-            asked=found.decision,
-            added_ml=volume_ml(added),
-            erased_ml=volume_ml(erased),
-            slices=tuple(slices.tolist()),
-        ),
+        review=review(found, found.scar, drawn),
+    )
+
+
+def review(found: Segmentation, called: np.ndarray, scar: np.ndarray) -> Review:
+    """Returns what a person has made of an answer.
+
+    Args:
+      found: The networks' answer.
+      called: (Z, Y, X) bool, what was called scar before a hand was laid on it.
+      scar: (Z, Y, X) bool, what is scar now.
+    """
+    volume_ml = found.study.geometry.volume_ml
+    slices = np.flatnonzero((called ^ scar).any(axis=(1, 2)))
+    return Review(
+        asked=found.decision,
+        added_ml=volume_ml(scar & ~called),
+        erased_ml=volume_ml(called & ~scar),
+        slices=tuple(slices.tolist()),
     )
 
 

@@ -17,6 +17,8 @@ from scarseg_jax.segment.mixtures import fit_mixture, log_likelihoods
 from scarseg_jax.segment.thresholds import between_means, otsu_threshold
 from scarseg_jax.segment.within import paint, score
 
+SEGMENT_MM2 = 25.0  # about the area of a superpixel
+_COMPACTNESS = 0.1  # of one: how much distance counts against intensity, of 0..1
 _CONTOUR_LEVELS = THRESHOLDS[1::2]  # fewer, as each contour takes long
 _FLOW_CAPACITY = 2**29  # SciPy's flows are int32, and a residual is up to twice this
 
@@ -26,24 +28,16 @@ def superpixels(
     myocardium: np.ndarray,
     spacing_mm: tuple[float, float],
     *,
-    segment_mm2: float = 25.0,
-    compactness: float = 0.1,
+    segment_mm2: float = SEGMENT_MM2,
 ) -> np.ndarray:
     """Scores the mean of a pixel's SLIC superpixel, as `thresholds.otsu` scores pixels.
 
     Args:
-      segment_mm2: About the area of a superpixel, in mm2.
-      compactness: How much distance counts against intensity (of the range 0..1).
+      segment_mm2: About the area of a superpixel.
     """
 
     def rule(values: np.ndarray, wall: np.ndarray) -> np.ndarray:
-        labels = parts(
-            values,
-            wall,
-            spacing_mm,
-            segment_mm2=segment_mm2,
-            compactness=compactness,
-        )
+        labels = parts(values, wall, spacing_mm, segment_mm2)
         size = np.maximum(np.bincount(labels), 1)
         mean = np.bincount(labels, values) / size
         return between_means(mean[labels], values)
@@ -55,9 +49,7 @@ def parts(
     values: np.ndarray,
     wall: np.ndarray,
     spacing_mm: tuple[float, float],
-    *,
-    segment_mm2: float = 25.0,
-    compactness: float = 0.1,
+    segment_mm2: float = SEGMENT_MM2,
 ) -> np.ndarray:
     """Returns the (k,) number of each pixel's SLIC superpixel, from 1.
 
@@ -66,7 +58,6 @@ def parts(
       wall: (H, W) bool.
       spacing_mm: (y, x).
       segment_mm2: As in `superpixels`.
-      compactness: As in `superpixels`.
     """
     segments = round(values.size * spacing_mm[0] * spacing_mm[1] / segment_mm2)
     with warnings.catch_warnings():
@@ -75,7 +66,7 @@ def parts(
         labels = slic(
             paint(values, wall),
             n_segments=min(max(segments, 2), values.size),
-            compactness=compactness,
+            compactness=_COMPACTNESS,
             spacing=np.array(spacing_mm) / min(spacing_mm),
             mask=wall,
             channel_axis=None,

@@ -16,7 +16,7 @@ from scarseg_jax.measure.segments import Reference, from_insertions
 from scarseg_jax.measure.walls import Wall, walls_of
 from scarseg_jax.run import Decision, Review, Segmentation
 from scarseg_jax.segment.intensities import by_intensity
-from scarseg_jax.segment.pipeline import call_scar, dismissed_ml
+from scarseg_jax.segment.pipeline import call_scar, dismissed_ml, review
 from scarseg_jax.writers.segmentation import numbers_of, with_walls
 
 ADD, ERASE = 1, -1
@@ -217,11 +217,10 @@ def referenced(case: Case, anterior: Point | None, inferior: Point | None) -> Ca
 
 def segmentation(case: Case) -> Segmentation:
     """Returns the segmentation as it is now; a review is part of an accepted one."""
-    called = _called(case)
     networks_own = case.decision == case.found.decision and not case.hand.any()
     return dataclasses.replace(
         case.found,
-        scar=(called | (case.hand == ADD)) & (case.hand != ERASE),
+        scar=_corrected(case, _called(case)),
         decision=case.decision,
         dismissed_ml=_dismissed_ml(case),
         between_ml=case.found.between_ml if networks_own else None,
@@ -237,15 +236,12 @@ def measured(case: Case, found: Segmentation) -> Numbers:
 
 def review_of(case: Case) -> Review:
     """Returns what a person has made of the answer."""
-    geometry, called = case.found.study.geometry, _called(case)
-    added, erased = (case.hand == ADD) & ~called, (case.hand == ERASE) & called
-    slices = np.flatnonzero((added | erased).any(axis=(1, 2)))
-    return Review(
-        asked=case.found.decision,
-        added_ml=geometry.volume_ml(added),
-        erased_ml=geometry.volume_ml(erased),
-        slices=tuple(int(z) for z in slices),
-    )
+    called = _called(case)
+    return review(case.found, called, _corrected(case, called))
+
+
+def _corrected(case: Case, called: np.ndarray) -> np.ndarray:
+    return (called | (case.hand == ADD)) & (case.hand != ERASE)
 
 
 def _called(case: Case) -> np.ndarray:

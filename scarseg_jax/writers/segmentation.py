@@ -23,7 +23,7 @@ from scarseg_jax.measure.segments import Reference, reference_of
 from scarseg_jax.measure.walls import Wall
 from scarseg_jax.measure.zones import Zones
 from scarseg_jax.run import INTERVAL_LEVEL, Review, Segmentation
-from scarseg_jax.study import Study, Tissue
+from scarseg_jax.study import Study, Tissue, label_tissues
 from scarseg_jax.writers import nifti
 
 _MAKER = {"made_by": "scarseg_jax"}  # by which what is ours is known again
@@ -104,16 +104,15 @@ def write_segmentation(
 
 def tissues(found: Segmentation) -> np.ndarray:
     """Returns (Z, Y, X) uint8 of `Tissue`: what is known of each voxel."""
-    labels = np.zeros(found.scar.shape, np.uint8)
-    for mask, tissue in (
-        (found.cavity, Tissue.CAVITY),
-        (found.myocardium, Tissue.MYOCARDIUM),
-        (found.scar, Tissue.SCAR),
-        (found.no_reflow_in_scar, Tissue.NO_REFLOW),
-    ):
-        if mask is not None:
-            labels[mask] = tissue
-    return labels
+    return label_tissues(
+        found.scar.shape,
+        {
+            "cavity": found.cavity,
+            "myocardium": found.myocardium,
+            "scar": found.scar,
+            "no_reflow": found.no_reflow_in_scar,
+        },
+    )
 
 
 def numbers_of(
@@ -181,10 +180,8 @@ def numbers_of(
         said.append(
             f"Core and grey zone rest on remote myocardium: {zones.levels.remote.source}."
         )
-    between_g = None
-    if found.between_ml is not None:
-        low_ml, high_ml = found.between_ml
-        between_g = DENSITY_G_PER_ML * low_ml, DENSITY_G_PER_ML * high_ml
+    ml, g = found.between_ml, DENSITY_G_PER_ML
+    between_g = None if ml is None else (g * ml[0], g * ml[1])
     return dataclasses.replace(
         numbers, scar_mass_between_g=between_g, warnings=tuple(said)
     )
