@@ -68,7 +68,7 @@ def test_every_gradient_equals_pytorchs(reference):
         for block, layer, channel, move in KINKS:
             variables["params"][block][layer]["bias"][channel] += move
         images = jnp.asarray(reference["input"].transpose(0, 2, 3, 1), jnp.float64)
-        scar = jnp.asarray(reference["target"] == 1)
+        scar = jnp.asarray(reference["target"] == 1, jnp.float64)[..., None]
         model = ENet(variant="pytorch_enet", dropout=False)
 
         def loss_fn(params):
