@@ -19,7 +19,7 @@ def get_config():
     config.finder = ""  # or a bundle whose networks find the myocardium, not in it
     config.start = ""  # or simulated, or a bundle: as what all begin, not in it
     config.data = config_dict.create(
-        source="phantom",  # emidec, myops, folder or phantom
+        source="phantom",  # dicom, emidec, myops, folder or phantom
         path="",  # the source's folder; the phantom has none
         patients=(),  # their names; empty takes all
         leave_out=(),  # names of those not to take

@@ -366,6 +366,8 @@ def _hash(source: Source, how: dict) -> str:
 
 def _file_sum(file: Path) -> str:
     try:
+        if file.is_dir():
+            return files.sha256_of_all([("", file)])
         return files.sha256(file)
     except OSError as error:
         raise InputError(

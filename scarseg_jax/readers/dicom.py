@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +76,26 @@ def to_study(stack: Stack) -> Study:
     )
 
 
-def open_stack(path: Path, *, series: Sequence[str] = (), time: int = 0) -> Stack:
-    """Returns the stack of the same arguments, before any pixel is read."""
+def open_stack(
+    path: Path,
+    *,
+    series: Sequence[str] = (),
+    time: int = 0,
+    drawn_on: Callable[[Image], bool] = lambda image: False,
+) -> Stack:
+    """Returns the stack of the same arguments, before any pixel is read.
+
+    Args:
+      path: As in `read_study`; what follows too.
+      series: As above.
+      time: As above.
+      drawn_on: As in `dicom_series.choose`.
+
+    Raises:
+      InputError: As `read_study`.
+    """
     listed = dicom_series.list_series(dicom_files.read_headers(path))
-    chosen = dicom_series.choose(listed, series, many=time != 0)
+    chosen = dicom_series.choose(listed, series, many=time != 0, drawn_on=drawn_on)
     images = dicom_series.one_at_each_place(chosen, time)
     spacing_mm = _check_alike(chosen, images)
     _check_parallel(chosen, images)

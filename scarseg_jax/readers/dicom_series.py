@@ -10,7 +10,7 @@ import enum
 import logging
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -151,14 +151,18 @@ def list_series(images: Iterable[Image]) -> tuple[Series, ...]:
 
 
 def choose(
-    series: Sequence[Series], asked: Sequence[str] = (), *, many: bool = False
+    series: Sequence[Series],
+    asked: Sequence[str] = (),
+    *,
+    many: bool = False,
+    drawn_on: Callable[[Image], bool] = lambda image: False,
 ) -> Series:
     """Returns the series that was asked for, or the LGE short-axis stack.
 
     Candidates are MR images with a place, not phase maps, one at each place. Of several
     those that have three slices or more, that are short-axis, and that say of
-    themselves that they are late or inversion-recovery images are kept, step by step as
-    long as any is; and of a pair of one acquisition the phase-sensitive one, whose
+    themselves that they are late or inversion-recovery images are kept, and those that
+    something is drawn on, step by step as long as any is; and of a pair of one acquisition the phase-sensitive one, whose
     contrast depends less on the inversion time. There must then be one.
 
     Args:
@@ -166,15 +170,20 @@ def choose(
       asked: Each a series' number, or the end of its UID; several are one stack, as
         when every slice is a series.
       many: Whether a place may have several images, of which one will be taken.
+      drawn_on: Says whether something is drawn on an image.
 
     Raises:
       InputError: If there is none, or more than one: the message lists them.
     """
+
+    def is_drawn(one: Series) -> bool:
+        return any(map(drawn_on, one.images))
+
     if asked:
         chosen = _asked(series, asked)
     else:
         left = [s for s in series if _possible(s, many=many)]
-        for keep in (_is_stack, _is_short_axis, is_late):
+        for keep in (_is_stack, _is_short_axis, is_late, is_drawn):
             left = [s for s in left if keep(s)] or left
         if len(left) > 1 and len({_place_key(s) for s in left}) == 1:
             sensitive = [s for s in left if s.kind is Kind.PHASE_SENSITIVE]

@@ -1,7 +1,7 @@
 """One patient's image, of any format, and what was drawn on it, to a study."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from scarseg_jax.readers import (
     rtstruct,
     sunnybrook,
 )
+from scarseg_jax.readers.dicom_files import Image
 from scarseg_jax.readers.label_maps import table_of, with_labels
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.study import Study
@@ -27,6 +28,7 @@ from scarseg_jax.study import Study
 def read_patient(
     path: Path | str,
     *,
+    name: str | None = None,
     myocardium: Path | str | None = None,
     contours: Path | str | None = None,
     labels: str | None = None,
@@ -45,6 +47,7 @@ def read_patient(
 
     Args:
       path: A NIfTI file, or DICOM: a folder, a zip or a file.
+      name: Of the patient; None takes what the file's name or the series says.
       myocardium: The mask's NIfTI file, on the image's grid.
       contours: Instead of it, a NIfTI label map on the image's grid; of a DICOM image
         also a cvi42 workspace, a folder of Sunnybrook's contours, or a DICOM
@@ -74,8 +77,15 @@ def read_patient(
         raise InputError(
             f"--contours={contours} and --myocardium={myocardium}; expected one of them"
         )
+    is_map = contours is not None and str(contours).endswith((".nii", ".nii.gz"))
+    lines, key = None, cvi42.key
+    if contours is not None and not is_map:
+        lines, key = _lines(Path(contours), names, centre_px)
     if dicom_files.is_dicom(path):
-        stack = dicom.open_stack(path, series=series, time=time)
+        lined = {line.image for line in lines or ()}
+        stack = dicom.open_stack(
+            path, series=series, time=time, drawn_on=lambda image: key(image) in lined
+        )
         points = insertions.on_dicom(rv_insertions, stack)
         study = dicom.to_study(stack)
         if myocardium is not None:
@@ -92,7 +102,6 @@ def read_patient(
         study = nifti.read_image(path, myocardium=myocardium, **stored)
         assert study.geometry.stored is not None
         points = insertions.on_nifti(rv_insertions, study.geometry.stored)
-    is_map = contours is not None and str(contours).endswith((".nii", ".nii.gz"))
     if rv_label is not None and not is_map:
         raise InputError(
             f"--rv_label={rv_label}: a label of no label map; expected --contours to be"
@@ -118,13 +127,15 @@ def read_patient(
         if is_map:
             study = _with_map(study, file, labels, rv_label, stored)
         else:
-            study = _with_drawn(stack, study, file, names, centre_px)
+            study = _with_drawn(stack, study, file, names, lines, key)
     if remote is not None:
         mask = _read_mask(study, Path(remote), stored)
         study = dataclasses.replace(study, remote=mask)
     if phase_sensitive is not None:
         study = _with_kind(study, phase_sensitive)
-    return dataclasses.replace(study, insertions=points)
+    return dataclasses.replace(
+        study, patient=study.patient if name is None else name, insertions=points
+    )
 
 
 def _read_mask(study: Study, path: Path, stored: Mapping[str, Any]) -> np.ndarray:
@@ -155,32 +166,37 @@ def _with_map(
     return with_labels(study, file, table=table, rv_label=rv_label, **stored)
 
 
-def _with_drawn(
-    stack: dicom.Stack | None,
-    study: Study,
-    file: Path,
-    names: Mapping[str, str],
-    centre_px: float,
-) -> Study:
-    kind = dicom_files.modality(file)
-    lines, key = None, cvi42.key
+def _lines(
+    file: Path, names: Mapping[str, str], centre_px: float
+) -> tuple[list[drawn.Contour] | None, Callable[[Image], str]]:
+    """Returns lines on images and what names these; None where a file says places."""
     if sunnybrook.is_contours(file):
-        lines, key = sunnybrook.read_contours(file, centre_px=centre_px), sunnybrook.key
-    elif cvi42.is_workspace(file):
+        return sunnybrook.read_contours(file, centre_px=centre_px), sunnybrook.key
+    if cvi42.is_workspace(file):
         names = {**cvi42.NAMES, **names}
-        lines = cvi42.read_contours(file, names=names, centre_px=centre_px)
-    elif kind in ("SEG", "RTSTRUCT"):
+        return cvi42.read_contours(file, names=names, centre_px=centre_px), cvi42.key
+    if dicom_files.modality(file) in ("SEG", "RTSTRUCT"):
         if centre_px:
             raise InputError(
                 f"--contour_centre_px={centre_px}: {file} is DICOM, which says where"
                 " pixels are; leave it out"
             )
-    else:
-        raise InputError(
-            f"--contours={file}: of no known kind; expected a NIfTI label map, a DICOM"
-            " Segmentation or RT Structure Set, a cvi42 workspace (.cvi42wsx), or a"
-            " folder of IM-*-icontour-*.txt"
-        )
+        return None, cvi42.key
+    raise InputError(
+        f"--contours={file}: of no known kind; expected a NIfTI label map, a DICOM"
+        " Segmentation or RT Structure Set, a cvi42 workspace (.cvi42wsx), or a"
+        " folder of IM-*-icontour-*.txt"
+    )
+
+
+def _with_drawn(
+    stack: dicom.Stack | None,
+    study: Study,
+    file: Path,
+    names: Mapping[str, str],
+    lines: Sequence[drawn.Contour] | None,
+    key: Callable[[Image], str],
+) -> Study:
     if stack is None:
         raise InputError(
             f"--contours={file}: drawn on DICOM images, but the image is NIfTI; give the"
@@ -189,6 +205,7 @@ def _with_drawn(
     if lines is not None:
         masks = drawn.draw(stack, lines, key)
     else:
-        read = dicom_seg.read_masks if kind == "SEG" else rtstruct.read_masks
+        is_seg = dicom_files.modality(file) == "SEG"
+        read = dicom_seg.read_masks if is_seg else rtstruct.read_masks
         masks = read(file, stack, names=names)
     return drawn.with_contours(study, masks)

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.readers import emidec, folder, myops, phantom
+from scarseg_jax.readers import dicom_patients, emidec, folder, myops, phantom
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.readers.strays import check_strays
 from scarseg_jax.study import Study
 
-READERS: dict[str, Any] = {"emidec": emidec, "myops": myops, "folder": folder}
+READERS: dict[str, Any] = {
+    "emidec": emidec,
+    "myops": myops,
+    "folder": folder,
+    "dicom": dicom_patients,
+}
 SOURCES = ("phantom", *READERS)
 
 

@@ -21,7 +21,7 @@ IMAGE, CONTOURS = "image", "contours"
 # By a slot, what its files may be called at the end; DICOM's are called anything.
 ENDINGS = {
     IMAGE: (".nii", ".nii.gz", ".zip", ""),
-    CONTOURS: (".nii", ".nii.gz", ".cvi42wsx", ".xml"),
+    CONTOURS: (".nii", ".nii.gz", ".cvi42wsx", ".xml", ""),
 }
 MYOCARDIUM = "myocardium"
 KINDS = (MYOCARDIUM, *TABLES)  # what a NIfTI of contours may be
