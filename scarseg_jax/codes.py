@@ -52,3 +52,23 @@ SEGMENTS = {
         "No-reflow", _ABNORMAL, Code("NO_REFLOW", PRIVATE, "Microvascular obstruction")
     ),
 }
+# The American Heart Association's 17, from 1: context group 3717, SNOMED CT's codes.
+WALL_SEGMENTS = (
+    Code("264850008", "SCT", "left ventricle basal anterior segment"),
+    Code("396482007", "SCT", "left ventricle basal anteroseptal segment"),
+    Code("396646008", "SCT", "left ventricle basal inferoseptal segment"),
+    Code("264846001", "SCT", "left ventricle basal inferior segment"),
+    Code("396652009", "SCT", "left ventricle basal inferolateral segment"),
+    Code("396654005", "SCT", "left ventricle basal anterolateral segment"),
+    Code("264848000", "SCT", "left ventricle mid anterior segment"),
+    Code("396647004", "SCT", "left ventricle mid anteroseptal segment"),
+    Code("396649001", "SCT", "left ventricle mid inferoseptal segment"),
+    Code("264847005", "SCT", "left ventricle mid inferior segment"),
+    Code("396655006", "SCT", "left ventricle mid inferolateral segment"),
+    Code("396656007", "SCT", "left ventricle mid anterolateral segment"),
+    Code("264844003", "SCT", "left ventricle apical anterior segment"),
+    Code("264845002", "SCT", "left ventricle apical septal segment"),
+    Code("264849008", "SCT", "left ventricle apical inferior segment"),
+    Code("264853005", "SCT", "left ventricle apical lateral segment"),
+    Code("128564006", "SCT", "Apex of left ventricle"),
+)

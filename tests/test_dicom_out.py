@@ -26,9 +26,14 @@ from dicom_studies import (
     short_axis,
     write,
 )
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from test_dicom import SUNNYBROOK, check_neutral
 
+from scarseg_jax.codes import WALL_SEGMENTS
 from scarseg_jax.errors import InputError
+from scarseg_jax.measure.segments import NAMES as SEGMENTS
+from scarseg_jax.measure.segments import Segment
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.run import Decision, Segmentation
 from scarseg_jax.study import Study
@@ -224,7 +229,13 @@ def numbers_in(sr: pydicom.Dataset) -> dict[tuple[int, str], tuple[float, str]]:
                 (value,) = item.MeasuredValueSequence
                 (unit,) = value.MeasurementUnitsCodeSequence
                 assert unit.CodingSchemeDesignator == "UCUM"
-                key = segment, code(item, "ConceptName").CodeValue
+                sites = [
+                    code(part, "Concept").CodeValue
+                    for part in item.get("ContentSequence", [])
+                    if part.ValueType == "CODE"
+                    and code(part, "ConceptName").CodeValue == "363698007"
+                ]
+                key = segment, " ".join([code(item, "ConceptName").CodeValue, *sites])
                 found[key] = float(value.NumericValue), unit.CodeValue
     return found
 
@@ -244,6 +255,7 @@ def test_the_report_has_the_measures_and_what_they_are_of(written, form):
         (3, "118538004"): (numbers.scar_mass_g, "g"),
         (3, "118565006"): (numbers.scar_volume_ml, "ml"),
         (3, "SCAR_OF_LV"): (numbers.scar_of_lv_percent, "%"),
+        (3, "TRANSMURALITY"): (numbers.transmurality_of_scar_percent, "%"),
     }
     said = numbers_in(sr)
     assert said.keys() == wanted.keys()
@@ -274,7 +286,7 @@ def test_dcmqi_reads_the_report(written, tmp_path):
     groups = json.loads(to.read_text())["Measurements"]
     values = [i["value"] for group in groups for i in group["measurementItems"]]
     assert float(values[0]) == pytest.approx(numbers_of(found).lv_mass_g, rel=1e-6)
-    assert len(values) == 5
+    assert len(values) == 6
 
 
 def test_a_real_oblique_series(tmp_path):
@@ -319,13 +331,40 @@ def test_no_reflow_that_is_called_scar_is_a_segment(patient, tmp_path):
     found = found_in(read_patient(home), drawn)
     dark = np.asarray(drawn.myocardium) & (np.indices(found.scar.shape).sum(0) % 2 > 0)
     found = dataclasses.replace(found, no_reflow=dark)
-    write_dicom(found, numbers_of(found), tmp_path / "seg.dcm", None)
+    numbers = dataclasses.replace(numbers_of(found), scar_mass_between_g=(1.5, 2.5))
+    share = dict(enumerate(np.linspace(0, 96, len(SEGMENTS)), 1))
+    numbers = dataclasses.replace(
+        numbers,
+        segments=tuple(
+            Segment(number, SEGMENTS[number - 1], scar_of_segment_percent=value)
+            for number, value in share.items()
+        ),
+    )
+    write_dicom(found, numbers, tmp_path / "seg.dcm", tmp_path / "sr.dcm")
     told = decoded(tmp_path / "seg.dcm", found.study)
     np.testing.assert_array_equal(told["No-reflow"], dark & found.scar)
     assert 0 < told["No-reflow"].sum() < dark.sum()
     segments = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence
     assert segments[3].SegmentAlgorithmType == "AUTOMATIC"
-    assert complaints(tmp_path / "seg.dcm") == []
+    said = numbers_in(pydicom.dcmread(tmp_path / "sr.dcm"))
+    assert said[4, "118538004"] == (pytest.approx(numbers.no_reflow_mass_g), "g")
+    assert said[4, "118565006"] == (pytest.approx(numbers.no_reflow_volume_ml), "ml")
+    of_scar = numbers.no_reflow_of_scar_percent
+    assert said[4, "NO_REFLOW_SHARE"] == (pytest.approx(of_scar), "%")
+    assert said[3, "SCAR_MASS_LEAST"] == (1.5, "g")
+    assert said[3, "SCAR_MASS_MOST"] == (2.5, "g")
+    sites = [said[3, f"SCAR_OF_SEGMENT {wall.value}"] for wall in WALL_SEGMENTS]
+    assert sites == [(value, "%") for value in share.values()]
+    assert complaints(tmp_path / "seg.dcm") + complaints(tmp_path / "sr.dcm") == []
+
+
+def test_the_17_segments_have_their_codes():
+    ours = {Code(*wall).value: wall.meaning for wall in WALL_SEGMENTS}
+    names = (name for name in dir(codes.cid3717) if name[0].isupper())
+    theirs = [getattr(codes.cid3717, name) for name in names]
+    assert ours == {one.value: one.meaning for one in theirs}
+    for name, wall in zip(SEGMENTS, WALL_SEGMENTS, strict=True):
+        assert name in wall.meaning.lower()
 
 
 def test_no_scar_and_no_myocardium_are_told_too(patient, tmp_path):

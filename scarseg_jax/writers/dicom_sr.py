@@ -27,7 +27,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
 from scarseg_jax import run
-from scarseg_jax.codes import MYOCARDIUM, PRIVATE, SEGMENTS
+from scarseg_jax.codes import MYOCARDIUM, PRIVATE, SEGMENTS, WALL_SEGMENTS
 from scarseg_jax.measure.numbers import Numbers
 from scarseg_jax.study import Frame
 from scarseg_jax.writers import dicom_seg, dicom_source
@@ -39,6 +39,13 @@ _VOLUME, _MASS = (
 )
 _LV_MASS = Code("18087-7", "LN", "Left Ventricle Mass")
 _OF_LV = Code("SCAR_OF_LV", PRIVATE, "Scar mass of left ventricular mass")
+_LEAST = Code("SCAR_MASS_LEAST", PRIVATE, "Lowest scar mass of a 90 % interval")
+_MOST = Code("SCAR_MASS_MOST", PRIVATE, "Highest scar mass of a 90 % interval")
+_TRANSMURALITY = Code(
+    "TRANSMURALITY", PRIVATE, "Share of the wall's thickness, where there is scar"
+)
+_OF_SEGMENT = Code("SCAR_OF_SEGMENT", PRIVATE, "Scar of a segment's myocardium")
+_OF_SCAR = Code("NO_REFLOW_SHARE", PRIVATE, "No-reflow of the scar")
 _ML, _G = Code("ml", "UCUM", "milliliter"), Code("g", "UCUM", "gram")
 _PERCENT = Code("%", "UCUM", "percent")
 # The same program is the same observer.
@@ -104,7 +111,11 @@ def make_report(
 
 
 def _measured(name: str, numbers: Numbers) -> list[Measurement]:
-    """Returns what is known of a segment; None is left out."""
+    """Returns what is known of a segment; None is left out.
+
+    That of the 17 segments of the myocardium names them as its sites.
+    """
+    least_g, most_g = numbers.scar_mass_between_g or (None, None)
     each = {
         "myocardium": [
             (_LV_MASS, numbers.lv_mass_g, _G),
@@ -113,14 +124,33 @@ def _measured(name: str, numbers: Numbers) -> list[Measurement]:
         "scar": [
             (_MASS, numbers.scar_mass_g, _G),
             (_VOLUME, numbers.scar_volume_ml, _ML),
+            (_LEAST, least_g, _G),
+            (_MOST, most_g, _G),
             (_OF_LV, numbers.scar_of_lv_percent, _PERCENT),
+            (_TRANSMURALITY, numbers.transmurality_of_scar_percent, _PERCENT),
+        ],
+        "no_reflow": [
+            (_MASS, numbers.no_reflow_mass_g, _G),
+            (_VOLUME, numbers.no_reflow_volume_ml, _ML),
+            (_OF_SCAR, numbers.no_reflow_of_scar_percent, _PERCENT),
         ],
     }
-    return [
+    whole = [
         Measurement(name=concept, value=value, unit=unit)
         for concept, value, unit in each.get(name, [])
         if value is not None
     ]
+    parts = [
+        Measurement(
+            name=_OF_SEGMENT,
+            value=one.scar_of_segment_percent,
+            unit=_PERCENT,
+            finding_sites=[FindingSite(Code(*WALL_SEGMENTS[one.number - 1]))],
+        )
+        for one in numbers.segments
+        if name == "scar" and one.scar_of_segment_percent is not None
+    ]
+    return whole + parts
 
 
 def _group(
