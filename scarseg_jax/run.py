@@ -270,9 +270,12 @@ class Segmentation:
       left_out: Networks that were not asked, as they were trained on this patient.
       between_ml: Where the scar's true volume lies with a probability of
         `INTERVAL_LEVEL`; None where that cannot be told.
-      unlike: In which ways the study is unlike those of the run; sentences.
+      unlike: In which ways the study is unlike those of the run, or networks are unsure;
+        sentences.
       disagreement: (Z, Y, X) float32 standard deviation of the networks' probabilities of
         scar; None of a single one's.
+      sure_of_wall: Expected Dice of the myocardium that was found, by its probabilities;
+        None where none was.
       dismissed_ml: What would be called scar, were it not too little of it in all.
       review: A person's, who accepted it; None if nobody has looked.
     """
@@ -291,6 +294,7 @@ class Segmentation:
     between_ml: tuple[float, float] | None = None
     unlike: tuple[str, ...] = ()
     disagreement: np.ndarray | None = None
+    sure_of_wall: float | None = None
     dismissed_ml: float = 0.0
     review: Review | None = None
 

@@ -15,6 +15,7 @@ from scarseg_jax.learn.card import metadata
 from scarseg_jax.learn.enet import ENet
 from scarseg_jax.prepare import likeness
 from scarseg_jax.prepare.cut import PREPARATION
+from scarseg_jax.readers import emidec as emidec_reader
 from scarseg_jax.readers import phantom
 from scarseg_jax.run import Decision, Member, TrainedMember, Trial
 from scarseg_jax.segment.model import IN_THE_BOX, SIMULATED, load_model
@@ -157,6 +158,20 @@ def test_the_networks_in_the_box_find_the_ventricle_of_a_simulated_patient():
     for name, least in (("cavity", 0.6), ("myocardium", 0.5)):
         mine, true = (np.asarray(getattr(each, name)) for each in (found, drawn))
         assert 2 * (mine & true).sum() / (mine.sum() + true.sum()) > least
+    assert "not sure of the myocardium" in " ".join(found.unlike)
+
+
+@pytest.mark.parametrize(
+    ("patient", "sure"), [("Case_N006", True), ("Case_P001", False)]
+)
+def test_the_networks_in_the_box_say_where_they_are_not_sure(emidec, patient, sure):
+    """P001's is the worst myocardium of all: its infarct is as bright as blood."""
+    study = emidec_reader.read_study(emidec, patient)
+    bare = dataclasses.replace(
+        study, myocardium=None, cavity=None, scar=None, no_reflow=None
+    )
+    found = find_scar(load_model(IN_THE_BOX), bare)
+    assert ("not sure of the myocardium" not in " ".join(found.unlike)) == sure
 
 
 def test_those_that_learned_on_simulated_patients_are_anybodys(monkeypatch, tmp_path):

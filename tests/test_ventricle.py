@@ -7,6 +7,7 @@ import pytest
 from builders import draw_study
 
 from scarseg_jax.judge.ventricle import FoundVentricles, judge_ventricles
+from scarseg_jax.segment.confidence import LEAST_OF_WALL, expected_dice, unsure
 from scarseg_jax.segment.ventricle import (
     CAVITY_ODDS,
     MARGIN_MM,
@@ -41,6 +42,25 @@ def test_where_nothing_is_likely_nothing_is_found():
     found = find_ventricle(np.full((2, 5, 5), 0.2), np.full((2, 5, 5), 0.2))
     assert not found.myocardium.any()
     assert not found.cavity.any()
+    assert found.sure is None
+
+
+def test_how_sure_a_wall_is_is_the_dice_that_its_probabilities_promise():
+    """Drawn as often as they say, truths have that Dice with what is called."""
+    rng = np.random.default_rng(0)
+    cavity, wall = ring(shape=(2, 40, 40))
+    probability = 0.8 * wall + rng.uniform(0, 0.1, wall.shape)
+    found = find_ventricle(0.9 * cavity, probability * ~cavity)
+    np.testing.assert_array_equal(found.myocardium, wall)
+    drawn = rng.uniform(size=(200, *wall.shape)) < probability * ~cavity
+    dice = [2 * (wall & one).sum() / (wall.sum() + one.sum()) for one in drawn]
+    assert found.sure == pytest.approx(np.mean(dice), abs=0.005)
+    assert with_scar(found, np.zeros(wall.shape), (1.0, 1.0)).sure == found.sure
+    assert expected_dice(wall, wall) == 1
+    assert not unsure(None)
+    assert not unsure(LEAST_OF_WALL)
+    (said,) = unsure(0.7)
+    assert "by their own probabilities its Dice is 0.70" in said
 
 
 @pytest.mark.parametrize("pixel_mm", [(1.0, 1.0), (2.0, 0.5)])

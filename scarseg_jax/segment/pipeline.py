@@ -24,6 +24,7 @@ from scarseg_jax.run import (
     Trial,
 )
 from scarseg_jax.segment import decide
+from scarseg_jax.segment.confidence import unsure
 from scarseg_jax.segment.interval import interval_ml
 from scarseg_jax.segment.look import (
     Question,
@@ -133,9 +134,11 @@ def find_scar(
         unlike=(
             *not_late(study),
             *unlike(traits_of(study, said.slices), model.run.typical),
+            *unsure(found.sure if found else None),
         ),
         dismissed_ml=dismissed_ml(answer.scar, study, decision),
         disagreement=answer.disagreement,
+        sure_of_wall=found.sure if found else None,
     )
 
 

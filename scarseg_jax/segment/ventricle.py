@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
+from scarseg_jax.segment.confidence import expected_dice
+
 # From the wall as found. All of the scar that lies in it would have a 3-D Dice of 0.86 (mean
 # of the 39 EMIDEC patients with scar, by networks that had not seen them, `CAVITY_ODDS` 1);
 # with two pixels around, which are about as many millimetres, 0.96.
@@ -22,10 +24,12 @@ class Ventricle:
     Attributes:
       cavity: (Z, Y, X) bool.
       myocardium: (Z, Y, X) bool, including any scar; no pixel is of both.
+      sure: Expected Dice of the myocardium, by its probabilities; None of none.
     """
 
     cavity: np.ndarray
     myocardium: np.ndarray
+    sure: float | None = None
 
 
 def find_ventricle(cavity: np.ndarray, wall: np.ndarray) -> Ventricle:
@@ -44,7 +48,7 @@ def find_ventricle(cavity: np.ndarray, wall: np.ndarray) -> Ventricle:
     if sizes.size > 1:
         whole = bodies == 1 + sizes.argmax()
     myocardium = whole & (CAVITY_ODDS * wall >= cavity)
-    return Ventricle(whole & ~myocardium, myocardium)
+    return Ventricle(whole & ~myocardium, myocardium, expected_dice(myocardium, wall))
 
 
 def with_scar(
@@ -70,4 +74,6 @@ def with_scar(
             )
             near[z] = np.asarray(away_mm) <= MARGIN_MM
     myocardium = found.myocardium | (sure & near)
-    return Ventricle(found.cavity & ~myocardium, myocardium)
+    return dataclasses.replace(
+        found, cavity=found.cavity & ~myocardium, myocardium=myocardium
+    )

@@ -342,6 +342,7 @@ def describe(
         "myocardium": (
             "found" if found.found_the_wall else "given" if restricted else "not known"
         ),
+        "expected_dice_of_found_myocardium": found.sure_of_wall,
         "no_reflow": (
             "not known"
             if found.no_reflow is None

@@ -1,0 +1,39 @@
+"""How sure networks are of what they call, by their own probabilities."""
+
+import numpy as np
+
+# Of 59 EMIDEC patients two have less, by networks that had not seen them, and the two worst
+# walls of all, with a Dice of 0.62 and 0.64; the others have 0.81 or more, and 0.70 or more.
+LEAST_OF_WALL = 0.8
+
+
+def expected_dice(called: np.ndarray, probability: np.ndarray) -> float | None:
+    """Returns the Dice that a mask would have, were the probabilities right.
+
+    A ratio of expectations: twice those of what is called by those of both. None: nothing
+    is called.
+
+    Args:
+      called: (Z, Y, X) bool.
+      probability: (Z, Y, X), of the same.
+    """
+    if not called.any():
+        return None
+    common = float(probability[called].sum())
+    return 2 * common / (float(called.sum()) + float(probability.sum()))
+
+
+def unsure(of_wall: float | None) -> list[str]:
+    """Returns what networks are not sure of; sentences.
+
+    Args:
+      of_wall: Expected Dice of the myocardium that they found; None: it was given.
+    """
+    if of_wall is None or of_wall >= LEAST_OF_WALL:
+        return []
+    said = (
+        "The networks are not sure of the myocardium that they found: by their own"
+        f" probabilities its Dice is {of_wall:.2f}, where {LEAST_OF_WALL:g} and more is"
+        " usual. Look at it, or draw it."
+    )
+    return [said]
