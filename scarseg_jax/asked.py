@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scarseg_jax.judge.summary import Answers
+from scarseg_jax.judge.answers import Answers
 from scarseg_jax.judge.ventricle import FoundVentricles
 from scarseg_jax.learn import targets
 from scarseg_jax.prepare import crop, cut

@@ -70,7 +70,7 @@ def _settings() -> Settings:
     example = "such as --config=configs/protocol2.py"
     config = _CONFIG.value
     if config is None:
-        if (kept := Path(_WORKDIR.value or "") / experiment.SETTINGS).is_file():
+        if (kept := Path(_WORKDIR.value or "") / settings.KEPT).is_file():
             return settings.read(kept)
         raise InputError(
             f"--config is missing; expected one {example}, or the --workdir of a run"

@@ -36,7 +36,7 @@ from typing import Any
 
 from absl import app, flags
 
-from scarseg_jax import cluster, cohort, experiment, files, prediction
+from scarseg_jax import cluster, cohort, evaluation, files, prediction
 from scarseg_jax.errors import InputError, InputErrors
 from scarseg_jax.identifiers import kept_from_log, withheld
 from scarseg_jax.measure.zones import DEFINITIONS
@@ -318,13 +318,13 @@ def _judge(model: Model, many: Sequence[Unread], output: Path) -> None:
 
     source = Source(tuple(known), read, lambda name: known[name].paths)
     with files.claimed(output, "output"), _nobody_named(private):
-        found = experiment.evaluate_new(
+        found = evaluation.evaluate_new(
             *(output, model, source),
             name=_SOURCE.value,
             threshold=_THRESHOLD.value,
             force=_FORCE.value,
         )
-        page = experiment.report(output)
+        page = evaluation.report(output)
         cohort.write_names(output, many if _KEEP_IDENTIFIERS.value else ())
     sys.stdout.write(f"{text.headline(found.summary)}\nreport: {page}\n")
 

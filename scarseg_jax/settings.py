@@ -17,6 +17,7 @@ from scarseg_jax.prepare.crop import METHODS
 from scarseg_jax.readers.sources import SOURCES
 
 _EXAMPLE = "compare it with configs/protocol2.py"
+KEPT = "config.json"  # where a run keeps them, once its data are prepared
 SIMULATED = "simulated"  # what `start` may be beside a path: those in the box
 _LARGEST_SEED = 2**32 - 1  # JAX's keys are made of 32 bits
 

@@ -347,6 +347,11 @@ class Slices:
     side_mm: np.ndarray
     pixel_mm: np.ndarray
 
+    @property
+    def pixel_mm2(self) -> np.ndarray:
+        """(N,) float64, the area of a pixel of each slice's crop."""
+        return self.pixel_mm.astype(np.float64) ** 2
+
     def take(self, which: np.ndarray) -> "Slices":
         """Returns the slices that an index or a mask selects."""
         names = [field.name for field in dataclasses.fields(self)]

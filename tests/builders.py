@@ -12,9 +12,10 @@ import nibabel
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from scarseg_jax.judge.answers import Answers, Truth
 from scarseg_jax.judge.paired import Run
 from scarseg_jax.judge.results import About, Overlap, PatientRow, Size, SliceRow
-from scarseg_jax.judge.summary import Answers, Truth, judge
+from scarseg_jax.judge.summary import judge
 from scarseg_jax.learn import train
 from scarseg_jax.learn.modules import Network, kernel_bound
 from scarseg_jax.prepare.cut import PREPARATION, cut

@@ -23,7 +23,15 @@ from builders import (
 )
 
 import scarseg_jax
-from scarseg_jax import asked, compare, experiment, records
+from scarseg_jax import (
+    asked,
+    compare,
+    evaluation,
+    experiment,
+    records,
+    split,
+    training,
+)
 from scarseg_jax.errors import Diverged, InputError
 from scarseg_jax.judge import tables
 from scarseg_jax.learn import checkpoint, targets
@@ -113,7 +121,7 @@ def test_a_finished_run_is_not_trained_again(workdir, caplog, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(experiment, "fit", refuse)
+    monkeypatch.setattr(training, "fit", refuse)
     monkeypatch.setattr(logging.getLogger("scarseg_jax"), "propagate", True)
     before = (workdir / "results" / "slices.csv").read_text()
     with caplog.at_level(logging.INFO):
@@ -193,7 +201,7 @@ def test_protocol_3_is_judged_in_the_ventricle_it_finds(tmp_path, monkeypatch):
     given = settings("protocol3", folds__k=2)
     run(tmp_path, given, "prepare")
     data = dataset.load(tmp_path / "data").labelled()
-    folds = experiment._split(data, given.folds)
+    folds = split.make_split(data, given.folds)
     members = tuple(
         TrainedMember(
             *(Member(number, 0), 1, 0.5, Decision(0.5)),
@@ -225,7 +233,7 @@ def test_protocol_3_is_judged_in_the_ventricle_it_finds(tmp_path, monkeypatch):
 
     monkeypatch.setattr(View, "cut", remembered)
     knowing = Model(tmp_path, record, members, ask)
-    monkeypatch.setattr(experiment, "load_model", lambda path: knowing)
+    monkeypatch.setattr(evaluation, "load_model", lambda path: knowing)
     run(tmp_path, given, "evaluate")
     found = tables.read(tmp_path).summary
     ventricle = found.ventricle

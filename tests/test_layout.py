@@ -20,16 +20,17 @@ ORDER = (
     {"learn"},
     {"segment"},
     {"settings", "finders", "starts", "asked", "prediction", "serving"},
-    {"shown"},
-    {"experiment", "terminal", "cohort"},
-    {"cluster"},
+    {"shown", "split"},
+    {"training", "terminal", "cohort"},
+    {"evaluation", "cluster"},
+    {"experiment"},
     {"main", "predict", "compare", "export", "serve", "simulate", "cli"},
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 SHOW_MAY_IMPORT = VOCABULARY | {"judge", "measure", "show"}
 WITH_JAX = {
     *("learn", "segment.model", "segment.pipeline"),
-    *("finders", "starts", "asked", "shown", "experiment", "terminal"),
+    *("finders", "starts", "asked", "shown", "training", "terminal"),
 }
 WITH_FLAGS = {"main", "predict", "export", "serve", "simulate", "cli", "terminal"}
 MODULES = {

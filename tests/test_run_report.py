@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scarseg_jax import experiment
+from scarseg_jax import evaluation
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge import paired, tables
 from scarseg_jax.judge.consensus import PatientReaders, ReaderScore
 from scarseg_jax.judge.measures import DISTANCE_RULE
 from scarseg_jax.judge.paired import Run
 from scarseg_jax.judge.results import NativePictures
-from scarseg_jax.judge.summary import EMPTY_MASK_RULE, POOLING_RULE, judge
+from scarseg_jax.judge.rules import EMPTY_MASK_RULE, POOLING_RULE
+from scarseg_jax.judge.summary import judge
 from scarseg_jax.show.pictures import outline
 from scarseg_jax.show.run_report import write_report
 from tests.builders import about, answers_of, plain_study, run_record, truth_of
@@ -356,7 +357,7 @@ def test_the_same_results_make_the_same_page(tmp_path, page):
 
 def test_results_that_were_kept_make_the_page_of_those_that_were_not(tmp_path, page):
     tables.write(tmp_path / "results", page[0].results)
-    again = experiment.report(tmp_path)
+    again = evaluation.report(tmp_path)
     assert again.read_bytes() == (page[0].directory / "report.html").read_bytes()
 
 
@@ -368,7 +369,7 @@ def test_a_missing_file_is_named_and_no_page_is_left(tmp_path, name):
     tables.write(tmp_path / "results", make_run(tmp_path).results)
     (tmp_path / "results" / name).unlink()
     with pytest.raises(InputError, match=f"{name}: no such file"):
-        experiment.report(tmp_path)
+        evaluation.report(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
@@ -376,4 +377,4 @@ def test_damaged_predictions_are_named(tmp_path):
     tables.write(tmp_path / "results", make_run(tmp_path).results)
     (tmp_path / "results" / "predictions.npz").write_bytes(b"PK nonsense")
     with pytest.raises(InputError, match=r"predictions\.npz: damaged, "):
-        experiment.report(tmp_path)
+        evaluation.report(tmp_path)

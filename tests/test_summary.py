@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from scarseg_jax.errors import InputError
+from scarseg_jax.judge.answers import Answers, Truth
 from scarseg_jax.judge.consensus import PatientReaders, ReaderScore
 from scarseg_jax.judge.measures import Detection
 from scarseg_jax.judge.metrics import Failures, Spread, Tally
 from scarseg_jax.judge.results import Contingency, Optimism
-from scarseg_jax.judge.summary import Answers, Truth, judge, optimism
+from scarseg_jax.judge.summary import judge, optimism
 from scarseg_jax.prepare.cut import cut
 from scarseg_jax.run import Decision, EpochRecord
 from tests.builders import (

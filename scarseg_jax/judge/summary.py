@@ -5,13 +5,13 @@ The images' own grids come first: there lies the mask that a user gets.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge import consensus, measures, metrics
 from scarseg_jax.judge.agreement import Agreement, agreement
+from scarseg_jax.judge.answers import Answers, Truth
 from scarseg_jax.judge.measures import Measures
 from scarseg_jax.judge.metrics import Counts, mean_sd, spread
 from scarseg_jax.judge.results import (
@@ -24,15 +24,19 @@ from scarseg_jax.judge.results import (
     Inside,
     Intervals,
     Optimism,
-    Overlap,
-    PatientRow,
     Pictures,
     Results,
     SeedFigures,
     SeedSpread,
-    Size,
-    SliceRow,
     Summary,
+)
+from scarseg_jax.judge.rows import patient_rows, slice_rows
+from scarseg_jax.judge.rules import (
+    EMPTY_MASK_RULE,
+    PICTURE_RULE,
+    POOLING_RULE,
+    decision_rule,
+    grid_rule,
 )
 from scarseg_jax.judge.statistics import (
     INTERVAL_RULE,
@@ -41,85 +45,10 @@ from scarseg_jax.judge.statistics import (
     expected_calibration_error,
     mean_interval,
 )
-from scarseg_jax.judge.ventricle import FoundVentricles, judge_ventricles
+from scarseg_jax.judge.ventricle import judge_ventricles
 from scarseg_jax.judge.windows import native_pictures
 from scarseg_jax.run import INTERVAL_LEVEL, EpochRecord
 from scarseg_jax.study import Slices, Study
-
-EMPTY_MASK_RULE = (
-    "Se and DSC are taken over slices with true scar, a missed scar counting 0; Acc and"
-    " Sp over all slices; slices without scar enter DSC nowhere and are counted as"
-    " false scars where any pixel is called scar."
-)
-POOLING_RULE = (
-    "Each slice counts once for each seed in the tables and failures; a patient's 3-D"
-    " Dice is of all its pixels together, the mean over the seeds."
-)
-PICTURE_RULE = (
-    "Of several seeds, what more than half of them call scar: of two, what both do."
-)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Truth:
-    """What was tested.
-
-    Attributes:
-      slices: N slices of patients with contours, in the order of names and slices.
-      studies: The same patients.
-      readers: What `consensus.settle` says of each that several readers drew.
-    """
-
-    slices: Slices
-    studies: Sequence[Study]
-    readers: Mapping[str, consensus.PatientReaders]
-
-    def take(self, which: np.ndarray) -> "Truth":
-        """Returns those of (n,) some slices, all of a patient's."""
-        slices = self.slices.take(which)
-        tested = set(slices.patient.tolist())
-        studies = [study for study in self.studies if study.patient in tested]
-        return Truth(slices, studies, self.readers)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Answers:
-    """What was called scar, each by a network that did not train on the patient.
-
-    Attributes:
-      fold: (N,) int, that tested each slice.
-      seeds: Of the networks.
-      crop: (seeds, N, 64, 64) bool.
-      native: Of each patient, (seeds, Z, Y, X) bool.
-      crop_probability: (seeds, N, 64, 64) float32; None of a method without.
-      native_probability: Of each patient, (seeds, Z, Y, X) float32; None as above.
-      found: The ventricles that were found, if they were looked for.
-      contained: (seeds, N) bool, whether what was looked at holds the slice's whole
-        myocardium; None: as the slices say.
-      between_ml: Of each patient, (seeds, 2), where the scar's volume shall lie; NaN
-        where that cannot be told. None of a method that does not say it.
-    """
-
-    fold: np.ndarray
-    seeds: Sequence[int]
-    crop: np.ndarray
-    native: Mapping[str, np.ndarray]
-    crop_probability: np.ndarray | None = None
-    native_probability: Mapping[str, np.ndarray] | None = None
-    found: FoundVentricles | None = None
-    contained: np.ndarray | None = None
-    between_ml: Mapping[str, np.ndarray] | None = None
-
-    def take(self, which: np.ndarray) -> "Answers":
-        """Returns those of (n,) some slices; what is kept by patient stays."""
-        said, contained = self.crop_probability, self.contained
-        return dataclasses.replace(
-            self,
-            fold=self.fold[which],
-            crop=self.crop[:, which],
-            crop_probability=None if said is None else said[:, which],
-            contained=None if contained is None else contained[:, which],
-        )
 
 
 def judge(
@@ -156,9 +85,9 @@ def judge(
     }
     return Results(
         summary=_summary(truth, answers, about, history, native, crop, sizes),
-        slices=tuple(_slice_rows(slices, answers, native, crop)),
+        slices=tuple(slice_rows(slices, answers, native, crop)),
         patients=tuple(
-            _patient_rows(slices, patient_fold, answers.seeds, native, crop, sizes)
+            patient_rows(slices, patient_fold, answers.seeds, native, crop, sizes)
         ),
         pictures=_pictures(slices, answers),
         native_pictures=native_pictures(truth.studies, slices, answers.native),
@@ -178,7 +107,7 @@ def _summary(truth, answers, about, history, native, crop, sizes) -> Summary:
         at_half = figures(_native_counts(studies, half), slices.patient)
         called = answers.crop_probability >= 0.5
         crop_at_half = figures(
-            metrics.count(called, slices.scar), slices.patient, _area_mm2(slices)
+            metrics.count(called, slices.scar), slices.patient, slices.pixel_mm2
         )
     by_seed = _by_seed(native, slices.patient, answers.seeds, sizes)
     return Summary(
@@ -192,7 +121,7 @@ def _summary(truth, answers, about, history, native, crop, sizes) -> Summary:
         myocardium_slices=int(drawn.sum()),
         contained_slices=int((_contained(truth, answers) & drawn).sum()),
         native=figures(native, slices.patient),
-        crop=figures(crop, slices.patient, _area_mm2(slices)),
+        crop=figures(crop, slices.patient, slices.pixel_mm2),
         native_at_half=at_half,
         crop_at_half=crop_at_half,
         inside=_inside(studies, answers.native),
@@ -212,8 +141,8 @@ def _summary(truth, answers, about, history, native, crop, sizes) -> Summary:
         empty_mask_rule=EMPTY_MASK_RULE,
         pooling_rule=POOLING_RULE,
         distance_rule=measures.DISTANCE_RULE,
-        grid_rule=_grid_rule(slices),
-        decision_rule=_decision_rule(about),
+        grid_rule=grid_rule(slices),
+        decision_rule=decision_rule(about),
         interval_rule=INTERVAL_RULE,
         picture_rule=PICTURE_RULE,
         ventricle=judge_ventricles(studies, answers.found) if answers.found else None,
@@ -305,11 +234,6 @@ def _longest_side_mm(slices: Slices, patient: str) -> float:
     return float(slices.side_mm[slices.patient == patient].max())
 
 
-def _area_mm2(slices: Slices) -> np.ndarray:
-    """Returns the (N,) area of a pixel of each slice's crop."""
-    return slices.pixel_mm.astype(np.float64) ** 2
-
-
 def _inside(
     studies: Sequence[Study], called: Mapping[str, np.ndarray]
 ) -> Inside | None:
@@ -375,49 +299,6 @@ def _seed_spread(by_seed: Sequence[SeedFigures]) -> dict[str, SeedSpread]:
     return found
 
 
-def _grid_rule(slices: Slices) -> str:
-    names = np.unique(slices.patient)
-    mixed = sum(len(np.unique(slices.side_mm[slices.patient == n])) > 1 for n in names)
-    return (
-        "First come the images' own pixels, on which a user's mask lies. Beside them the"
-        " paper's 64 x 64 pixels of the crops: these differ in size between slices (in"
-        f" {mixed} of {len(names)} patients), so a patient's ratios and 3-D Dice weight"
-        " them by their area; figures by slice do not."
-    )
-
-
-def _decision_rule(about: About) -> str:
-    """Returns in words when scar is called, and what chose that."""
-    if not about.decisions:
-        return "When scar is called was not recorded."
-    what = "probability" if about.run else "score"
-    of = "each network" if about.run else "each fold"
-    values = {
-        what: sorted({d.threshold for d in about.decisions}),
-        "area": sorted({d.min_area_mm2 for d in about.decisions}),
-    }
-    least, area = (
-        f"{own[0]:g}" if len(own) == 1 else f"{own[0]:g} to {own[-1]:g}"
-        for own in values.values()
-    )
-    called = (
-        f"A pixel is called scar from a {what} of {least}, connected pixels of a slice"
-        f" from an area of {area} mm2"
-    )
-    if about.decided_on == "none":
-        return f"{called}; both were fixed beforehand."
-    flatters = " (the oracle's: not a result)" if about.decided_on == "test" else ""
-    return (
-        f"{called}; both were chosen for {of} on its fold's {about.decided_on} patients"
-        f"{flatters}: of what comes within two points of the best mean Dice of slices,"
-        " one without scar counting 1 if nothing is called in it and else 0, the smallest"
-        " area, and the mean of its thresholds. In a patient with no more in all"
-        " than a limit none is called: the lowest limit that tells most of the other"
-        " patients who chose rightly into those with scar and those without, if it tells"
-        " two more than none does."
-    )
-
-
 def _intervals(counts: Counts, by_patient: Counts, patient: np.ndarray) -> Intervals:
     scarred = counts.true_px[0] > 0
     dsc = counts.dice[:, scarred].ravel()  # each slice for each seed, as the table
@@ -478,76 +359,6 @@ def _calibration(
         ece=expected_calibration_error(said, true),
         brier=brier(said, true),
     )
-
-
-def _overlaps(counts: Counts, weighted: Counts | None = None) -> list[list[Overlap]]:
-    """Returns the record of each of (seeds, n) counts.
-
-    Args:
-      counts: Of pixels.
-      weighted: The same, from which the ratios are taken if not from the pixels.
-    """
-    ratios = weighted or counts
-    columns = {
-        **vars(counts),
-        "acc": ratios.accuracy,
-        "se": ratios.sensitivity,
-        "sp": ratios.specificity,
-        "dsc": ratios.dice,
-        "true_px": counts.true_px,
-        "predicted_px": counts.predicted_px,
-    }
-    return [
-        [
-            Overlap(**{name: _number(c[seed, i]) for name, c in columns.items()})
-            for i in range(counts.tp.shape[1])
-        ]
-        for seed in range(counts.tp.shape[0])
-    ]
-
-
-def _slice_rows(slices: Slices, answers: Answers, native: Counts, crop: Counts):
-    for seed, on_native, on_crop in zip(
-        answers.seeds, _overlaps(native), _overlaps(crop), strict=True
-    ):
-        for i, (ours, papers) in enumerate(zip(on_native, on_crop, strict=True)):
-            yield SliceRow(
-                patient=str(slices.patient[i]),
-                slice=int(slices.slice[i]),
-                fold=int(answers.fold[i]),
-                seed=int(seed),
-                native=ours,
-                crop=papers,
-            )
-
-
-def _patient_rows(slices: Slices, fold, seeds, native, crop, sizes: Measures):
-    names, size = np.unique(slices.patient, return_counts=True)
-    scarred = native.true_px[0] > 0
-    pooled = (
-        _overlaps(native.pooled(slices.patient)),
-        _overlaps(
-            crop.pooled(slices.patient),
-            crop.pooled(slices.patient, _area_mm2(slices)),
-        ),
-    )
-    for number, (on_native, on_crop) in enumerate(zip(*pooled, strict=True)):
-        for i, name in enumerate(names.tolist()):
-            yield PatientRow(
-                patient=name,
-                fold=fold[name],
-                seed=int(seeds[number]),
-                slices=int(size[i]),
-                scar_slices=int(scarred[slices.patient == name].sum()),
-                native=on_native[i],
-                crop=on_crop[i],
-                size=Size(**{k: _number(v[number, i]) for k, v in vars(sizes).items()}),
-            )
-
-
-def _number(value: np.generic) -> Any:
-    """Returns a Python number, None for NaN."""
-    return None if np.isnan(value) else value.item()
 
 
 def _pictures(slices: Slices, answers: Answers) -> Pictures:

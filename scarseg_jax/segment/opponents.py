@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from scarseg_jax.judge.summary import Answers
+from scarseg_jax.judge.answers import Answers
 from scarseg_jax.learn import autoencoder
 from scarseg_jax.prepare.clean import clean
 from scarseg_jax.prepare.dataset import DataSet
