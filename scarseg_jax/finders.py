@@ -24,7 +24,8 @@ def kept(
     Args:
       workdir: The run's folder.
       bundle: Theirs.
-      splits: Of each of the run's folds, who validates and who is held out.
+      splits: Of each of the folds that the run trains, who validates and who is held
+        out; those who find the myocardium may have more.
       studies: The run's, by whose images the others' patients are known, whatever they
         are called there.
 
@@ -68,7 +69,7 @@ def _checked(finder: Model, splits: Splits, studies: Sequence[Study]) -> Model:
         validate, held_out = theirs.setdefault(trained.member.fold, (set(), set()))
         validate.update(ours.get(trial.patient, "") for trial in trained.trials)
         held_out.update(ours.get(patient, "") for patient in trained.test_patients)
-    if theirs != splits:
+    if any(theirs.get(fold) != split for fold, split in splits.items()):
         raise InputError(
             "the finder's folds are others than this run's: train both with the same"
             " data, data.leave_out and folds, validation too"

@@ -25,7 +25,11 @@ _log = logging.getLogger(__name__)
 
 
 def shown(
-    data: DataSet, folds: Sequence[Fold], view: View, finder: Model | None
+    data: DataSet,
+    folds: Sequence[Fold],
+    view: View,
+    finder: Model | None,
+    chosen: Sequence[int],
 ) -> tuple[train.Data, Sequence[Fold]]:
     """Returns what networks are trained with, and the splits of it.
 
@@ -40,6 +44,7 @@ def shown(
       folds: The splits.
       view: What the networks see.
       finder: Who finds the myocardium for them; None: nobody.
+      chosen: Numbers of the folds that are trained.
     """
     image, inside = data.slices.image, data.slices.myocardium
     tissues = _tissues(data.slices, data.studies)
@@ -47,7 +52,7 @@ def shown(
         tissues = targets.of_wall(tissues)
     if finder is not None:
         _log.info("finding the myocardium of those who train")
-        several = _in_found(data, folds, view, finder)
+        several = _in_found(data, folds, view, finder, chosen)
         ends = len(image) + np.cumsum([len(each.slice) for each in several])
         more = [
             np.arange(end - len(each.slice), end, dtype=np.int32)
@@ -93,24 +98,29 @@ def _tissues(slices: Slices, studies: Sequence[Study]) -> np.ndarray:
 
 
 def _in_found(
-    data: DataSet, folds: Sequence[Fold], view: View, finder: Model
+    data: DataSet,
+    folds: Sequence[Fold],
+    view: View,
+    finder: Model,
+    chosen: Sequence[int],
 ) -> list[Slices]:
     """Returns of each fold its training patients' slices in the myocardium found there.
 
-    Slices without any found are left out.
+    Slices without any found are left out, and all of a fold that is not trained.
     """
     asked = [
         [
             Question(study, (), finders=finders.of_fold(finder, number))
             for study in data.studies
-            if study.patient in data.slices.patient[fold.train]
+            if number in chosen and study.patient in data.slices.patient[fold.train]
         ]
         for number, fold in enumerate(folds)
     ]
     # In one go: to ask some networks takes as long as to ask all.
     found = iter(find_ventricles(finder.networks, [q for own in asked for q in own]))
+    none = data.slices.take(np.array([], int))
     return [
-        Slices.concatenate([_seen_in(next(found), q.study, view) for q in own])
+        Slices.concatenate([none, *(_seen_in(next(found), q.study, view) for q in own)])
         for own in asked
     ]
 

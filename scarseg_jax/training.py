@@ -45,21 +45,18 @@ def train_networks(workdir: Path, given: Settings) -> None:
         check_sound(workdir, record)
         return
     folds = make_split(data, given.folds)
-    members = [
-        Member(fold, seed)
-        for fold in chosen_folds(folds, given.folds)
-        for seed in given.folds.seeds
-    ]
+    chosen = chosen_folds(folds, given.folds)
+    members = [Member(fold, seed) for fold in chosen for seed in given.folds.seeds]
     classes = given.model.classes
     view = _view(given)
     finder, data_hash = None, f"{data.data_hash} {targets.KIND}"
     if given.finder:
         splits = {
             number: (
-                set(patients_of(data, f.validation)),
-                set(patients_of(data, f.test)),
+                set(patients_of(data, folds[number].validation)),
+                set(patients_of(data, folds[number].test)),
             )
-            for number, f in enumerate(folds)
+            for number in chosen
         }
         finder = finders.kept(workdir, Path(given.finder), splits, data.studies)
         data_hash += finder.sha256  # what is found is trained with
@@ -72,7 +69,7 @@ def train_networks(workdir: Path, given: Settings) -> None:
     model = network(
         given.model.variant, targets.count(classes), slices=2 * view.neighbours + 1
     )
-    images, own_folds = shown(data, folds, view, finder)
+    images, own_folds = shown(data, folds, view, finder, chosen)
     fitted = fit(
         workdir / "state",
         model,

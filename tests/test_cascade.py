@@ -152,6 +152,24 @@ def test_a_bundle_has_those_who_find_the_myocardium_and_is_refused_without(
         load_model(run_only)
 
 
+def test_a_trial_of_one_fold_needs_who_finds_the_myocardium_for_it_alone(
+    finder, start, tmp_path
+):
+    variables, record = bundle.load(finder)
+    (one,) = (n for n, m in enumerate(record.members) if m.member.fold == 1)
+    alone = dataclasses.replace(record, members=(record.members[one],))
+    its = jax.tree.map(lambda leaf: leaf[one : one + 1], variables)
+    bundle.save(tmp_path / "finder", its, alone, "", {})
+    given = {"start": str(start), "folds__only": (1,)}
+    run(tmp_path / "run", settings(tmp_path / "finder", **given))
+    (trained,) = load_model(tmp_path / "run").members
+    assert trained.member == Member(1, 0)
+    judged = {row.patient for row in tables.read(tmp_path / "run").patients}
+    assert judged == set(trained.test_patients)
+    with pytest.raises(InputError, match="folds are others than this run's"):
+        run(tmp_path / "all", settings(tmp_path / "finder"))
+
+
 @pytest.mark.parametrize(
     ("which", "values", "words"),
     [

@@ -15,7 +15,7 @@ from scarseg_jax.study import Slices, Tissue
 def shares_in(view):
     studies = tuple(draw_study(name, seed=n) for n, name in enumerate("ab"))
     slices = Slices.concatenate([view.cut_as_drawn(study) for study in studies])
-    images, _ = shown(DataSet(slices, studies, {}, "0"), (), view, None)
+    images, _ = shown(DataSet(slices, studies, {}, "0"), (), view, None, ())
     parts = [view.cut_as_drawn(study) for study in studies]
     tissues = [cut.tissue_shares(s, p) for s, p in zip(studies, parts, strict=True)]
     return images.shares, np.concatenate(tissues), images.inside

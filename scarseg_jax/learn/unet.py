@@ -46,16 +46,18 @@ class Encoder(nn.Module):
     """The way down, max pooling between resolutions.
 
     Attributes:
+      widths: Maps at each resolution.
       frozen: As `Norm.frozen`.
     """
 
+    widths: tuple[int, ...]
     frozen: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
         """Returns the maps of each resolution, the finest first."""
         levels = []
-        for level, features in enumerate(WIDTHS):
+        for level, features in enumerate(self.widths):
             if level:
                 x = layers.max_pool(x)[0]
             block = Convolutions(features, self.frozen, name=f"level{level}")
@@ -80,9 +82,10 @@ class Decoder(nn.Module):
         """Returns (B, H, W, classes) logits of the maps of each resolution."""
         *skips, x = levels
         for level in reversed(range(len(skips))):
-            up = Upsampling(WIDTHS[level], 2, use_bias=True, name=f"up{level}")
+            width = skips[level].shape[-1]
+            up = Upsampling(width, 2, use_bias=True, name=f"up{level}")
             x = jnp.concatenate([skips[level], up(x)], axis=-1)
-            block = Convolutions(WIDTHS[level], self.frozen, name=f"level{level}")
+            block = Convolutions(width, self.frozen, name=f"level{level}")
             x = block(x, train=train)
         return Convolution(self.classes, use_bias=True, name="classify")(x)
 
@@ -98,6 +101,6 @@ class UNet(Network):
           ValueError: If a side is not a multiple of 8.
         """
         check_sides(images, STRIDE)
-        levels = Encoder(self.frozen, name="encoder")(images, train=train)
+        levels = Encoder(WIDTHS, self.frozen, name="encoder")(images, train=train)
         decoder = Decoder(self.classes, self.frozen, name="decoder")
         return decoder(levels, train=train)
