@@ -16,7 +16,7 @@ import pytest
 from dicom_studies import IDENTITY, write
 from test_cohort import SURNAME, check_nobody, contents, signed
 from test_dicom_out import found_in
-from test_dicom_patients import other
+from test_dicom_patients import by_hand, other
 
 from scarseg_jax import cluster, predict
 from scarseg_jax.errors import InputError
@@ -71,6 +71,7 @@ def test_what_workers_write_is_what_one_process_writes_and_nobody_is_named(
         series = write(home / f"{SURNAME}_{n}", signed(one))
         found = found_in(read_patient(series), one)
         write_dicom(found, numbers_of(found), series / f"{IDENTITY}.dcm", None)
+        by_hand(series / f"{IDENTITY}.dcm")
     asked = {"input": home, "source": "dicom", "checkpoint": "simulated"}
     code, said = command(**asked, output=tmp_path / "plain")
     assert code == 0, said

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_studies import circle, images, sop_uid, workspace, write
 from test_cohort import SURNAME, check_nobody, told
@@ -26,6 +27,14 @@ def other(patient, number):
     return dataclasses.replace(patient, **cut)
 
 
+def by_hand(path):
+    """Says of a Segmentation that a reader has corrected it."""
+    data = pydicom.dcmread(path)
+    for segment in data.SegmentSequence:
+        segment.SegmentAlgorithmType = "SEMIAUTOMATIC"
+    data.save_as(path)
+
+
 @pytest.fixture
 def home(patient, tmp_path):
     """Two patients with a Segmentation; a pair with lines on one half; one bare."""
@@ -35,6 +44,7 @@ def home(patient, tmp_path):
         found = found_in(read_patient(series), one)
         seg = tmp_path / f"{SURNAME}.dcm"
         write_dicom(found, numbers_of(found), seg, None)
+        by_hand(seg)
         (series / "drawn").mkdir()
         shutil.move(seg, series / "drawn" / seg.name)
     pair = write(home / "c", images(patient))
@@ -51,6 +61,7 @@ def home(patient, tmp_path):
 
 
 def test_each_patient_has_a_folder_of_images_and_contours(patient, home):
+    (home / "d" / "exported.xml").write_text("<anything/>")
     source = open_source("dicom", str(home))
     a, b, c, d = source.patients
     assert (c, d) == ("c", "d")
@@ -68,6 +79,10 @@ def test_each_patient_has_a_folder_of_images_and_contours(patient, home):
     assert source.read(d).myocardium is None
     with pytest.raises(InputError, match="of NIfTI alone"):
         open_source("dicom", str(home), slice_axis=2).read(a)
+    found = found_in(source.read(d), other(patient, 5))
+    write_dicom(found, numbers_of(found), home / d / "predicted.dcm", None)
+    with pytest.raises(InputError, match=r"predicted.dcm: its scar is an algorithm's"):
+        source.read(d)
     shutil.copy(home / c / "drawn.cvi42wsx", home / a / "again.cvi42wsx")
     with pytest.raises(InputError, match="keep the one that counts"):
         source.read(a)

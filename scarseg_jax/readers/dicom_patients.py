@@ -1,7 +1,7 @@
 """A folder of patients' folders of DICOM, each with its contours where there are any.
 
 PATIENT/ holds the images, in whatever folders, and at most one of: a DICOM Segmentation,
-an RT Structure Set, a cvi42 workspace (.cvi42wsx or .xml), or Sunnybrook's text files.
+an RT Structure Set, a cvi42 workspace (.cvi42wsx), or Sunnybrook's text files.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.files import visible
-from scarseg_jax.readers import cvi42, sunnybrook
+from scarseg_jax.readers import dicom_seg, sunnybrook
+from scarseg_jax.readers.contours import SCAR
 from scarseg_jax.readers.dicom_files import is_dicom, modality
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.readers.patient import read_patient
@@ -18,7 +19,7 @@ from scarseg_jax.study import Study
 SPACING_FROM = "affine"
 PLACES = ("*",)
 IGNORED = ()
-_DRAWN = ("SEG", "RTSTRUCT")
+_DRAWN, _WORKSPACE = ("SEG", "RTSTRUCT"), ".cvi42wsx"
 
 
 def list_patients(path: Path) -> tuple[str, ...]:
@@ -58,7 +59,7 @@ def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:
 
     Raises:
       InputError: If there is no one LGE stack, contours of more than one kind or file,
-        or as `read_patient`.
+        or a scar that nobody drew, or as `read_patient`.
     """
     if slice_axis != FIND:
         raise InputError(
@@ -71,6 +72,13 @@ def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:
             f"{home}: {len(drawn)} files of contours; expected one at most: keep the one"
             " that counts"
         )
+    for file in drawn:
+        if modality(file) == "SEG" and SCAR in dicom_seg.automatic(file):
+            raise InputError(
+                f"{file}: its scar is an algorithm's (AUTOMATIC), such as what predict"
+                " wrote; expected a reader's: move it elsewhere, or, if a reader has"
+                " corrected it, mark it SEMIAUTOMATIC"
+            )
     return read_patient(home, name=patient, contours=drawn[0] if drawn else None)
 
 
@@ -79,5 +87,7 @@ def _contours(home: Path) -> list[Path]:
     found = [home] if sunnybrook.is_contours(home) else []
     files = (file for file in visible(home.rglob("*")) if file.is_file())
     return found + [
-        file for file in files if cvi42.is_workspace(file) or modality(file) in _DRAWN
+        file
+        for file in files  # XML may be anything
+        if file.suffix.lower() == _WORKSPACE or modality(file) in _DRAWN
     ]

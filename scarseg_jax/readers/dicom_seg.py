@@ -70,6 +70,16 @@ def read_masks(
     return {name: stack.to_zyx(mask) for name, mask in masks.items()}
 
 
+def automatic(path: Path) -> set[str]:
+    """Returns what of a Segmentation an algorithm called and nobody drew or corrected."""
+    with dicom_files.opened(path) as data:
+        return {
+            name_of(str(segment.get("SegmentLabel") or ""), {}, _code(segment)) or ""
+            for segment in data.get("SegmentSequence") or []
+            if segment.get("SegmentAlgorithmType") == "AUTOMATIC"
+        }
+
+
 def _segments(path: Path, data: Dataset, names: Mapping[str, str]) -> dict[int, str]:
     """Returns what each known segment is, by its number."""
     found, unknown = {}, []
@@ -79,6 +89,11 @@ def _segments(path: Path, data: Dataset, names: Mapping[str, str]) -> dict[int, 
         if number is not None and name:
             found[int(number)] = name
             _log.info("SEG: segment %s is the %s", shown(str(label or "")), name)
+            if segment.get("SegmentAlgorithmType") == "AUTOMATIC":
+                _log.warning(
+                    "SEG: the %s is an algorithm's (AUTOMATIC), and taken for drawn",
+                    name,
+                )
         elif number:  # 0 is a label map's background
             unknown.append(shown(str(label or "")))
     if not found:
