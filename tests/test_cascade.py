@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from builders import draw_study, make_settings
 
-from scarseg_jax import experiment, files
+from scarseg_jax import experiment, files, finders
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge import tables
 from scarseg_jax.learn import bundle, checkpoint
+from scarseg_jax.prepare.dataset import DataSet
 from scarseg_jax.prepare.folds import make_folds
 from scarseg_jax.prepare.likeness import fingerprint
 from scarseg_jax.readers import phantom
@@ -19,6 +20,10 @@ from scarseg_jax.run import Member, RunRecord, Trial
 from scarseg_jax.segment.look import Networks, Question, View, look
 from scarseg_jax.segment.model import IN_THE_BOX, load_model
 from scarseg_jax.segment.pipeline import find_scar
+from scarseg_jax.settings import Folds
+from scarseg_jax.shown import shown
+from scarseg_jax.split import make_split, patients_of
+from scarseg_jax.study import Slices
 
 PATIENTS = 6
 IN_WALL = View(2, True, 1, "myocardium", "scar")
@@ -153,21 +158,33 @@ def test_a_bundle_has_those_who_find_the_myocardium_and_is_refused_without(
 
 
 def test_a_trial_of_one_fold_needs_who_finds_the_myocardium_for_it_alone(
-    finder, start, tmp_path
+    finder, tmp_path
 ):
     variables, record = bundle.load(finder)
     (one,) = (n for n, m in enumerate(record.members) if m.member.fold == 1)
     alone = dataclasses.replace(record, members=(record.members[one],))
     its = jax.tree.map(lambda leaf: leaf[one : one + 1], variables)
     bundle.save(tmp_path / "finder", its, alone, "", {})
-    given = {"start": str(start), "folds__only": (1,)}
-    run(tmp_path / "run", settings(tmp_path / "finder", **given))
-    (trained,) = load_model(tmp_path / "run").members
-    assert trained.member == Member(1, 0)
-    judged = {row.patient for row in tables.read(tmp_path / "run").patients}
-    assert judged == set(trained.test_patients)
+    studies = tuple(map(phantom.simulate_study, phantom.list_patients(PATIENTS)))
+    slices = Slices.concatenate([IN_WALL.cut_as_drawn(study) for study in studies])
+    data = DataSet(slices, studies, {}, "0")
+    folds = make_split(data, Folds(k=2, validation=0.125, seed=0, seeds=(0,)))
+    splits = {
+        number: (
+            set(patients_of(data, fold.validation)),
+            set(patients_of(data, fold.test)),
+        )
+        for number, fold in enumerate(folds)
+    }
     with pytest.raises(InputError, match="folds are others than this run's"):
-        run(tmp_path / "all", settings(tmp_path / "finder"))
+        finders.kept(tmp_path, tmp_path / "finder", splits, studies)
+    found = finders.kept(tmp_path, tmp_path / "finder", {1: splits[1]}, studies)
+    images, own = shown(data, folds, IN_WALL, found, (1,))
+    count = len(slices.slice)
+    np.testing.assert_array_equal(own[0].train, folds[0].train)
+    more = np.setdiff1d(own[1].train, folds[1].train)
+    assert more.tolist() == list(range(count, len(images.image)))
+    assert 0 < len(more) <= len(folds[1].train)
 
 
 @pytest.mark.parametrize(

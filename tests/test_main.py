@@ -88,7 +88,10 @@ def test_help_shows_the_job_and_its_flags(module):
             {"protocol": 3},
             "protocol is 3, but model.classes is 'scar'; Protocol 3 finds",
         ),
-        ({"data.source": "nowhere"}, "data.source is 'nowhere'; expected one of phantom"),
+        (
+            {"data.source": "nowhere"},
+            "data.source is 'nowhere'; expected one of phantom",
+        ),
         ({"data.source": "emidec"}, "data.path is empty"),
         (
             {"data.consensus": "mean"},
