@@ -276,6 +276,7 @@ class Segmentation:
         scar; None of a single one's.
       sure_of_wall: Expected Dice of the myocardium that was found, by its probabilities;
         None where none was.
+      sure_of_scar: The same of the scar that the networks call; None where they call none.
       dismissed_ml: What would be called scar, were it not too little of it in all.
       review: A person's, who accepted it; None if nobody has looked.
     """
@@ -295,6 +296,7 @@ class Segmentation:
     unlike: tuple[str, ...] = ()
     disagreement: np.ndarray | None = None
     sure_of_wall: float | None = None
+    sure_of_scar: float | None = None
     dismissed_ml: float = 0.0
     review: Review | None = None
 

@@ -6,7 +6,7 @@ python -m scarseg_jax.serve --checkpoint=runs/protocol2 --browser
 The page is at 127.0.0.1 alone, at an address that is printed and that nobody else can
 guess; it asks nothing of any other machine. Needs scarseg_jax[serve]. What is sent to it
 is kept until it is read, in a folder that only you can read and that goes with the
-program. Ctrl-C ends it, and with it all that was not downloaded.
+program; of DICOM the headers stay in memory, for a Segmentation that is asked for. Ctrl-C ends it, and with it all that was not downloaded.
 """
 
 import secrets

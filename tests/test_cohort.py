@@ -14,7 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 from builders import draw_study, write_nifti, write_study
-from dicom_studies import DATE, IDENTITY, ROOT, images, short_axis, write
+from dicom_studies import DATE, IDENTITY, ROOT, enhanced, images, short_axis, write
 from nibabel.nifti1 import Nifti1Extension
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -432,6 +432,14 @@ def test_numbers_grow_with_the_studies(tmp_path):
     assert (found[0].name, found[-1].name) == ("study_0001", "study_1000")
 
 
+def test_an_enhanced_file_is_a_study_in_no_folder_of_its_own(patient, tmp_path):
+    home = tmp_path / "d"
+    write(home / "single", images(patient))
+    enhanced(images(patient)).save_as(home / "whole", enforce_file_format=True)
+    single, whole = (one.read() for one in studies(home, read_patient))
+    np.testing.assert_array_equal(single.image, whole.image)
+
+
 def test_a_folder_that_is_one_study_or_none_is_refused(
     patient, as_nifti, tmp_path, command
 ):
@@ -448,7 +456,7 @@ def test_a_folder_that_is_one_study_or_none_is_refused(
         ({"input": as_nifti}, "expected a name ending in .nii.gz or .nii, since"),
         ({"input": home, "output": home / "o"}, "is in the folder of an input"),
         ({"input": home, "output": home}, "is the input too"),
-        ({"input": home, "output": wall.with_suffix("")}, "DICOM files in it"),
+        ({"input": home, "output": wall.with_suffix("")}, "single images in it"),
         ({"input": home, "myocardium": wall}, "is of one image, and --output="),
         ({"input": home, "source": "emidec"}, r"no Case_*"),
         ({"input": home, "source": "myops", "spacing": "pixdim"}, "has no effect on"),

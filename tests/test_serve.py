@@ -1,5 +1,6 @@
 """Who may ask the page's server what, and that it says what `predict` would."""
 
+import gzip
 import io
 import json
 import logging
@@ -11,8 +12,9 @@ import zipfile
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
-from builders import load, write_nifti
+from builders import draw_study, load, write_nifti
 from dicom_studies import (
     DATE,
     IDENTITY,
@@ -248,7 +250,7 @@ def test_what_cannot_be_used_is_one_line_in_the_words_of_the_page(
     for asked, words in (
         ({"series": ["3"]}, "“Series”=['3']: image.nii is no DICOM"),
         ({"kind": "myops"}, "contours.nii: unknown labels 1"),
-        ({"kind": "odd"}, "“What the contours are”=odd; expected one of myocardium"),
+        ({"kind": "odd"}, "“What the contours are”=odd: expected whose labels the map"),
         ({"slice_axis": 7}, "“Slice axis”=7; expected one of -1, 0, 1, 2"),
         ({"odd": 1}, "a request that is not understood (asked.odd: "),
     ):
@@ -410,6 +412,81 @@ def test_a_port_that_is_taken_is_one_line():
         port = listener.getsockname()[1]
         said = refused(f"--port={port}")
     assert f"error: --port={port}: cannot listen there" in said
+
+
+def check_neutral(content):
+    for planted in (NAME, "Planted", IDENTITY, DATE):
+        assert planted.encode() not in content, planted
+
+
+def test_what_names_the_patient_is_in_the_zip_where_it_is_asked_for_alone(
+    client, tmp_path, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    drawn = draw_study("p", slices=4)
+    geometry = short_axis(4, (10.0, 2.5, 2.5))
+    study = Study("p", np.rint(drawn.image), geometry, drawn.myocardium)
+    mask = np.asarray(study.myocardium, np.uint8).T
+    wall = write_nifti(tmp_path / "mask.nii", mask, geometry.affines[0])
+    client.begin()
+    for path in write(tmp_path / "dicom", images(study)).rglob("*.dcm"):
+        assert client.send("image", path, "") == (200, {})
+    client.send("contours", wall, ".nii")
+    now = client.read()[1]
+    assert now["is_dicom"]
+    now = client.do("accept", now, accepted=True)
+    plain, archived = (
+        zipfile.ZipFile(io.BytesIO(client.ask(f"SCAR.zip{asked}")[1]))
+        for asked in ("", "?dicom=1&probability=1")
+    )
+    dicom = {"SCAR_segmentation.dcm", "SCAR_report.dcm"}
+    more = set(archived.namelist()) - set(plain.namelist())
+    assert more == {*dicom, "SCAR_probability.nii.gz", "SCAR_disagreement.nii.gz"}
+    for name in set(archived.namelist()) - dicom:
+        content = archived.read(name)
+        check_neutral(gzip.decompress(content) if name.endswith(".gz") else content)
+    check_neutral(caplog.text.encode())
+    segmentation, report = (
+        pydicom.dcmread(io.BytesIO(archived.read(name))) for name in sorted(dicom)[::-1]
+    )
+    assert (segmentation.Modality, report.Modality) == ("SEG", "SR")
+    assert segmentation.PatientName == report.PatientName == NAME
+    (number,) = (
+        segment.SegmentNumber
+        for segment in segmentation.SegmentSequence
+        if segment.SegmentLabel == "Scar"
+    )
+    shown = [
+        group.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number
+        for group in segmentation.PerFrameFunctionalGroupsSequence
+    ]
+    scar_ml = segmentation.pixel_array[shown].sum() * 10 * 2.5 * 2.5 / 1000
+    assert scar_ml > 0
+    told = json.loads(archived.read("SCAR.json"))
+    assert scar_ml == pytest.approx(told["scar_volume_ml"])
+    assert not [path for path in client.folder.rglob("*") if path.is_file()]
+
+
+def test_an_image_that_is_no_dicom_has_no_segmentation_to_refer_to_it(client, patient):
+    now = client.opened(*patient[:2])
+    assert not now["is_dicom"]
+    client.do("accept", now, accepted=True)
+    status, said, _ = client.ask("SCAR.zip?dicom=1")
+    assert status == 400
+    assert "the image is no DICOM, which it refers to" in said["error"]
+
+
+def test_a_label_map_is_read_by_the_table_that_is_said(client, patient, tmp_path):
+    image, myocardium, study = patient
+    labels = np.where(study.myocardium, 7, np.where(study.cavity, 3, 0))
+    affine = load(image).affine
+    own = write_nifti(tmp_path / "own.nii", labels.astype(np.uint8).T, affine)
+    client.begin()
+    for slot, path in (("image", image), ("contours", own)):
+        assert client.send(slot, path, ".nii") == (200, {})
+    status, said = client.read(kind="cavity=3,myocardium=7")
+    assert status == 200, said
+    assert said["figures"] == client.opened(image, myocardium)["figures"]
 
 
 SERVING = """

@@ -149,12 +149,16 @@ def test_a_patient_from_file_to_zip_by_keyboard_alone(page, client, patient):
     settled(page)
     assert text(page, "#accept") == "Take it back"
     page.wait("document.querySelector('#spoken').textContent.includes('Accepted')")
+    assert page.value("document.querySelector('#dicom-row').hidden")
+    tab_to(page, "probability", back=True)
+    page.press(" ")
     tab_to(page, "download")
     sent = page.value(
         "fetch(document.activeElement.href).then((r) => r.arrayBuffer())"
         ".then((b) => [...new Uint8Array(b)])"
     )
     archive = zipfile.ZipFile(io.BytesIO(bytes(sent)))
+    assert "SCAR_probability.nii.gz" in archive.namelist()
     told = json.loads(archive.read("SCAR.json"))
     assert f"{told['numbers']['scar_mass_g']:.1f} g" == text(page, "#scar_mass")
     assert told["numbers"]["reference"]["source"].startswith("the anterior insertion")

@@ -116,6 +116,19 @@ def is_dicom(path: Path) -> bool:
     return start.endswith(b"DICM") or start.startswith(b"PK\x03\x04")
 
 
+def is_enhanced(path: Path) -> bool:
+    """Returns whether a DICOM file has several frames, as a whole stack in one file."""
+    try:
+        with quiet():
+            wanted = ["NumberOfFrames"]
+            header = pydicom.dcmread(
+                path, stop_before_pixels=True, specific_tags=wanted
+            )
+            return int(header.get("NumberOfFrames") or 1) > 1
+    except _DAMAGE:
+        return False
+
+
 def read_headers(path: Path) -> list[Image]:
     """Returns the images of a folder and its folders, of a zip, or of a file.
 

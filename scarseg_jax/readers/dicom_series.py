@@ -204,6 +204,10 @@ def choose(
                 chosen.line,
             )
     _log.info("DICOM: of %d series: %s", len(series), chosen.line)
+    taken = set(map(id, chosen.images))
+    for one in series:
+        if not taken.issuperset(map(id, one.images)):
+            _log.info("DICOM: not taken: series %s", one.line)
     return chosen
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.files import visible
-from scarseg_jax.readers.dicom_files import is_dicom
+from scarseg_jax.readers.dicom_files import is_dicom, is_enhanced
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.readers.sources import READERS
 from scarseg_jax.readers.strays import find_strays
@@ -46,7 +46,9 @@ class Unread:
 
 
 def studies(home: Path, read: Read) -> tuple[Unread, ...]:
-    """Returns a folder's studies: its folders, zips and NIfTI files, in order of name.
+    """Returns a folder's studies, in order of name.
+
+    They are its folders, zips, NIfTI files and enhanced files of DICOM.
 
     A folder holds DICOM, or one NIfTI file; other files are counted in the log.
 
@@ -63,10 +65,13 @@ def studies(home: Path, read: Read) -> tuple[Unread, ...]:
         if path.is_dir() or path.name.casefold().endswith((*_NIFTI, ".zip")):
             found.append(path)
         elif is_dicom(path) and not zipfile.is_zipfile(path):  # as a spreadsheet is
-            raise InputError(
-                f"--input={home} has DICOM files in it that are in no folder; expected a"
-                " folder or a zip a study, or, if all are one study, --output=NAME.nii.gz"
-            )
+            if not is_enhanced(path):
+                raise InputError(
+                    f"--input={home} has DICOM files of single images in it that are in"
+                    " no folder; expected a folder or a zip a study, or, if all are one"
+                    " study, --output=NAME.nii.gz"
+                )
+            found.append(path)
         else:
             others[_kind(path)] += 1
     _say_not_read(others)

@@ -32,11 +32,14 @@ from scarseg_jax.serving.guard import App, guarded
 from scarseg_jax.serving.uploads import ENDINGS, FIELDS, Asked, Limits, Uploads
 from scarseg_jax.show.pages import part, template
 from scarseg_jax.show.patient_report import write_patient_report
+from scarseg_jax.writers.dicom import check_dicom, write_dicom
 from scarseg_jax.writers.nifti import check_grid
 from scarseg_jax.writers.segmentation import page_path, write_segmentation
 
 _HERE = "scarseg_jax.serving"
 _MASK = "SCAR.nii.gz"  # in the zip; what goes beside it is named after it
+_SEG, _SR = "SCAR_segmentation.dcm", "SCAR_report.dcm"
+BESIDE = ("probability", "dicom")  # what the zip has if it is asked for
 _LARGEST_BODY = 2**20  # bytes of JSON
 Body = TypeVar("Body")
 
@@ -135,11 +138,16 @@ class Desk:
                 self._put(case)
             return {**told, "version": self._version}
 
-    def zipped(self) -> bytes:
+    def zipped(self, *, probability: bool, dicom: bool) -> bytes:
         """Returns what `predict` writes, as a zip.
+
+        Args:
+          probability: Whether probabilities are in it.
+          dicom: Whether a Segmentation and a report are, which name the patient.
 
         Raises:
           Stale: If it is not accepted.
+          InputError: If DICOM is asked for and cannot be written.
         """
         with self._lock:
             if self._case is None or not self._case.accepted:
@@ -147,8 +155,11 @@ class Desk:
             found = cases.segmentation(self._case)
             numbers = cases.measured(self._case, found)
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-                mask = Path(folder) / _MASK
-                write_segmentation(found, mask, numbers)
+                mask, seg, sr = (Path(folder) / name for name in (_MASK, _SEG, _SR))
+                if dicom:
+                    check_dicom(found.study, seg, sr, output=mask)
+                    write_dicom(found, numbers, seg, sr)
+                write_segmentation(found, mask, numbers, probability=probability)
                 write_patient_report(page_path(mask), found, numbers)
                 archive = Path(folder) / "all.zip"
                 with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as together:
@@ -212,9 +223,10 @@ def make_app(
 
         return done
 
-    async def download(_: Request) -> Response:
+    async def download(request: Request) -> Response:
+        wanted = {name: name in request.query_params for name in BESIDE}
         return Response(
-            await run_in_threadpool(desk.zipped),
+            await run_in_threadpool(lambda: desk.zipped(**wanted)),
             media_type="application/zip",
             headers={"Content-Disposition": 'attachment; filename="SCAR.zip"'},
         )

@@ -6,6 +6,7 @@ const told = JSON.parse(document.body.dataset.told);
 const SVG = "http://www.w3.org/2000/svg";
 const SAY_AFTER_MS = 600; // so that a moving slider is not read out all the time
 const FAR_PX = 5; // of an arrow with Shift
+const BESIDE = ["probability", "dicom"]; // what the zip has if it is asked for
 const TOOLS = { a: "add", e: "erase", i: "anterior", o: "inferior" };
 let study = null; // pictures: what stays
 let state = null; // what the server last answered
@@ -114,7 +115,7 @@ $("form").addEventListener("submit", async (event) => {
     }
     $("status").textContent = "Asking the networks; the first time this takes a minute ...";
     const asked = {
-      kind: $("labels").value,
+      kind: $("labels").value || $("table").value.trim(),
       series: $("series").value.split(",").map((one) => one.trim()).filter(Boolean),
       time: Math.round(+$("time").value) || 0,
       spacing: $("spacing").value,
@@ -130,6 +131,8 @@ $("form").addEventListener("submit", async (event) => {
     $("status").textContent = "";
   }
 });
+
+$("labels").addEventListener("change", () => { $("table-row").hidden = $("labels").value !== ""; });
 
 for (const slot of ["image", "contours"]) {
   const zone = $(`drop-${slot}`);
@@ -171,6 +174,9 @@ function open(all) {
     $("slices").append(label);
   });
   $("inside-row").hidden = !all.has_wall;
+  $("dicom-row").hidden = !all.is_dicom;
+  for (const id of BESIDE) $(id).checked = false; // of each patient it is asked anew
+  tellZip();
   $("desk").hidden = false;
   $("choose").open = false;
   complain("");
@@ -223,7 +229,7 @@ function show(now) {
   $("accept").textContent = now.accepted ? "Take it back" : "Accept";
   $("download").hidden = !now.accepted;
   $("accepted").textContent = now.accepted
-    ? "Accepted, as it stands. The zip has mask, measures (JSON) and report."
+    ? "Accepted, as it stands. The zip has mask, measures (JSON, CSV) and report."
     : "Accept what you see, and it can be downloaded. Any change takes that back.";
   draw();
   say(`Scar ${now.figures.scar_mass}, ${now.figures.scar_of_lv} of the LV.${now.accepted ? " Accepted; it can be downloaded." : ""}`);
@@ -242,6 +248,21 @@ function tellSliders(decision) {
     $(`${id}-said`).textContent = words;
     $(id).setAttribute("aria-valuetext", words);
   }
+}
+
+function tellZip() {
+  const asked = BESIDE.filter((id) => $(id).checked).map((id) => `${id}=1`);
+  $("download").href = `SCAR.zip${asked.length ? "?" : ""}${asked.join("&")}`;
+}
+
+// A link alone would not say why there is no zip.
+async function download() {
+  const answer = await fetch($("download").href);
+  if (!answer.ok) return complain((await answer.json()).error);
+  const address = URL.createObjectURL(await answer.blob());
+  Object.assign(document.createElement("a"), { href: address, download: "SCAR.zip" }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  complain("");
 }
 
 function turnTo(number) {
@@ -394,6 +415,11 @@ $("threshold").addEventListener("input", decide);
 $("area").addEventListener("input", decide);
 $("least").addEventListener("input", decide);
 onClick("own", () => deed("decide", () => ({ decision: null })));
+for (const id of BESIDE) $(id).addEventListener("change", tellZip);
+$("download").addEventListener("click", (event) => {
+  event.preventDefault();
+  download().catch((error) => complain(error.message));
+});
 onClick("undo", () => deed("undo"));
 onClick("clear", () => deed("clear"));
 onClick("accept", () => {

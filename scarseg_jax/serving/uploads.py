@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 from scarseg_jax.errors import InputError
-from scarseg_jax.readers.label_maps import TABLES
+from scarseg_jax.readers.label_maps import table_of
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.study import Study
@@ -23,13 +23,13 @@ ENDINGS = {
     IMAGE: (".nii", ".nii.gz", ".zip", ""),
     CONTOURS: (".nii", ".nii.gz", ".cvi42wsx", ".xml", ""),
 }
-MYOCARDIUM = "myocardium"
-KINDS = (MYOCARDIUM, *TABLES)  # what a NIfTI of contours may be
+MYOCARDIUM = "myocardium"  # what a NIfTI of contours may be, beside a label map
 # What the commands call by a flag, as the page calls it.
 FIELDS = {
     "input": "Image",
     "myocardium": "Contours",
     "contours": "Contours",
+    "dicom_seg": "DICOM",
     "labels": "What the contours are",
     "series": "Series",
     "time": "Time",
@@ -58,7 +58,7 @@ class Asked:
     """How the files that were sent are to be read; see `readers.patient`.
 
     Attributes:
-      kind: What a NIfTI of contours is, one of `KINDS`.
+      kind: What a NIfTI of contours is: `MYOCARDIUM`, or as in `label_maps.table_of`.
       series: Empty takes the LGE short-axis stack.
       time: 0 expects one image at each place.
       spacing: "affine" or "pixdim"; empty takes what the networks' data had.
@@ -75,13 +75,14 @@ class Asked:
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("labels", self.kind, KINDS),
             ("spacing", self.spacing, ("", "affine", "pixdim")),
             ("slice_axis", self.slice_axis, (FIND, 0, 1, 2)),
         ):
             if value not in known:
                 listed = ", ".join(str(one) for one in known if one != "")
                 raise InputError(f"--{name}={value}; expected one of {listed}")
+        if self.kind != MYOCARDIUM:
+            table_of(self.kind)  # refuses it
 
 
 class Uploads:
@@ -148,6 +149,9 @@ class Uploads:
     def read(self, batch: int, asked: Asked, *, spacing_from: str) -> Study:
         """Returns the study that was sent, and deletes its files.
 
+        Of DICOM it keeps the headers, in memory alone: with those of whom it is, which
+        go into files for DICOM's own archives, if anybody asks for them.
+
         Args:
           batch: Whose files.
           asked: How.
@@ -164,7 +168,11 @@ class Uploads:
             study = _read(folder, asked, spacing_from)
             # Where they were for a moment means nothing to who reads of them.
             files = tuple(Path(file.name) for file in study.files)
-            return dataclasses.replace(study, files=files)
+            series = study.series
+            if series is not None:
+                frames = series.read_frames()
+                series = dataclasses.replace(series, read_frames=lambda: frames)
+            return dataclasses.replace(study, files=files, series=series)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -197,7 +205,7 @@ def _read(folder: Path, asked: Asked, spacing_from: str) -> Study:
         image,
         myocardium=mask,
         contours=None if mask else contours,
-        labels=asked.kind if nifti and asked.kind in TABLES else None,
+        labels=asked.kind if nifti and not mask else None,
         series=list(asked.series),
         time=asked.time,
         spacing_from=asked.spacing or spacing_from,

@@ -31,6 +31,7 @@ def pictures(case: Case) -> dict[str, Any]:
         "pixel_mm": list(found.study.spacing_mm[1:]),
         "size_px": list(found.study.image.shape[1:]),
         "has_wall": found.myocardium is not None,
+        "is_dicom": found.study.series is not None,
     }
 
 

@@ -343,6 +343,7 @@ def describe(
             "found" if found.found_the_wall else "given" if restricted else "not known"
         ),
         "expected_dice_of_found_myocardium": found.sure_of_wall,
+        "expected_dice_of_called_scar": found.sure_of_scar,
         "no_reflow": (
             "not known"
             if found.no_reflow is None
