@@ -89,7 +89,7 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
         myocardium=_myocardium(found),
         seen=_seen(found),
         decision=found.decision,
-        between=_between(found),
+        between=_between(numbers),
         review=None if found.review is None else _review(found.review),
         slices=slices,
         columns=_columns(len(found.scar), len(warnings), found.review is not None),
@@ -103,11 +103,11 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
     files.write_text(output, page)
 
 
-def _between(found: Segmentation) -> str:
+def _between(numbers: Numbers) -> str:
     """Returns where the true mass is likely to lie, in words."""
-    if found.between_ml is None:
+    if numbers.scar_mass_between_g is None:
         return ""
-    low_g, high_g = (DENSITY_G_PER_ML * end_ml for end_ml in found.between_ml)
+    low_g, high_g = numbers.scar_mass_between_g
     return f"; {100 * INTERVAL_LEVEL:.0f} % interval {low_g:.1f} to {high_g:.1f} g"
 
 
