@@ -67,6 +67,7 @@ def answers(
     whom: Sequence[tuple[int, ...]],
     *,
     new: bool = False,
+    as_tried: bool = True,
 ) -> Answers:
     """Returns what each network says, and calls scar, of its own test patients.
 
@@ -77,6 +78,8 @@ def answers(
       seeds: Of all networks.
       whom: Of each network, who finds the myocardium for it.
       new: Whether the patients are none of the run's, whatever their names.
+      as_tried: Whether the networks decide as they did for the run's trials, which alone
+        tell an interval.
     """
     slices, networks = data.slices, model.networks
     view = networks.view
@@ -112,9 +115,10 @@ def answers(
             native[name][seed], native_called[name][seed] = answer.scar, scar
             contained[seed, its] = _contained(study, said.slices)
             said_ml = study.geometry.volume_ml(scar)
-            if ends := interval_ml(
+            ends = interval_ml(
                 said_ml, model.run.trials, min_ml=decision.min_ml, but=own_trial
-            ):
+            )
+            if ends and as_tried:
                 between_ml[name][seed] = ends
             if answer.ventricle:
                 found.cavity[name][seed] = answer.ventricle.cavity

@@ -5,6 +5,8 @@ same paths. A study is published whole and found finished afterwards, so a worke
 dies costs the study it was at, which another does; see `cohort`.
 """
 
+import concurrent.futures
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,7 +60,8 @@ def outcomes(
     """Yields the outcomes of studies as workers come to them.
 
     Raises:
-      InputError: If Dask is not installed, or no scheduler answers at the address.
+      InputError: If Dask is not installed, or no scheduler answers at the address or any
+        longer.
     """
     try:
         import distributed
@@ -74,7 +77,7 @@ def outcomes(
             f"--scheduler={scheduler}: no scheduler answers there ({error}); expected an"
             " address such as tcp://HOST:8786 of a running `dask scheduler`"
         ) from error
-    with client:
+    with client, _while_there_is(scheduler):
         names = {client.submit(work, one, pure=False): one for one in unread}
         suspects = []  # a study that only waits on a worker dies with the one at work
         for future in distributed.as_completed(list(names)):
@@ -91,6 +94,17 @@ def outcomes(
                     one.name,
                     problem="every worker that took it died; has each memory enough?",
                 )
+
+
+@contextlib.contextmanager
+def _while_there_is(scheduler: str) -> Iterator[None]:
+    try:
+        yield
+    except concurrent.futures.CancelledError as error:
+        raise InputError(
+            f"--scheduler={scheduler}: the scheduler is gone; what was finished is kept:"
+            " start it again, and then the same command"
+        ) from error
 
 
 def _predict(

@@ -159,7 +159,11 @@ def evaluate_new(
     _log.info("asking %d networks about new patients", len(model.members))
     found = judge(
         Truth(data.slices, data.studies, data.readers),
-        answers(data, together, [everyone], (0,), [everyone_finds], new=True),
+        answers(
+            *(data, together, [everyone], (0,), [everyone_finds]),
+            new=True,
+            as_tried=threshold is None,
+        ),
         About(
             name=f"{run.name}, new patients",
             protocol=run.judged_as,
@@ -221,7 +225,7 @@ def evaluate_baselines(workdir: Path, *, split: Folds, source: str) -> None:
                     source=source,
                     selection="none",
                     decided_on=decided_on,
-                    decisions=tuple(decisions),
+                    decisions=tuple(decisions[fold] for fold in own),
                 ),
             )
             folder = workdir / "baselines" / way.replace(" ", "_")

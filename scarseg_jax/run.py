@@ -270,13 +270,13 @@ class Segmentation:
       left_out: Networks that were not asked, as they were trained on this patient.
       between_ml: Where the scar's true volume lies with a probability of
         `INTERVAL_LEVEL`; None where that cannot be told.
-      unlike: In which ways the study is unlike those of the run, or networks are unsure;
-        sentences.
+      unlike: In which ways the study is unlike those of the run; sentences.
       disagreement: (Z, Y, X) float32 standard deviation of the networks' probabilities of
         scar; None of a single one's.
       sure_of_wall: Expected Dice of the myocardium that was found, by its probabilities;
         None where none was.
-      sure_of_scar: The same of the scar that the networks call; None where they call none.
+      sure_of_scar: The same of the scar, where the networks call it by their own decision;
+        None where they call none, or somebody else says what is scar.
       dismissed_ml: What would be called scar, were it not too little of it in all.
       review: A person's, who accepted it; None if nobody has looked.
     """

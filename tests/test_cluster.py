@@ -128,6 +128,17 @@ def test_what_cannot_be_reached_is_one_line(monkeypatch):
         list(outcomes("tcp://127.0.0.1:9", lambda one: one, ()))
 
 
+def test_a_scheduler_that_goes_away_is_one_line():
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=":0"
+    ) as local:
+        threading.Timer(1, local.close).start()
+        with pytest.raises(
+            InputError, match="the scheduler is gone; what was finished"
+        ):
+            list(outcomes(local.scheduler_address, lambda _: time.sleep(60), ["one"]))
+
+
 def test_other_networks_at_the_same_path_are_loaded_anew(monkeypatch, tmp_path):
     each = iter(("first", "second"))
     monkeypatch.setattr(cluster, "start_jax", lambda: None)

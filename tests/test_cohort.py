@@ -436,6 +436,9 @@ def test_an_enhanced_file_is_a_study_in_no_folder_of_its_own(patient, tmp_path):
     home = tmp_path / "d"
     write(home / "single", images(patient))
     enhanced(images(patient)).save_as(home / "whole", enforce_file_format=True)
+    seg = enhanced(images(patient))
+    seg.Modality = "SEG"
+    seg.save_as(home / "a_segmentation", enforce_file_format=True)
     single, whole = (one.read() for one in studies(home, read_patient))
     np.testing.assert_array_equal(single.image, whole.image)
 
@@ -452,7 +455,7 @@ def test_a_folder_that_is_one_study_or_none_is_refused(
     (tmp_path / "empty").mkdir()
     wall = write_nifti(tmp_path / "w.nii", np.zeros((3, 3, 3), np.uint8))
     for given, words in (
-        ({"input": tmp_path / "empty"}, "no study in it; expected folders or zips"),
+        ({"input": tmp_path / "empty"}, "no study in it; expected folders, zips or"),
         ({"input": as_nifti}, "expected a name ending in .nii.gz or .nii, since"),
         ({"input": home, "output": home / "o"}, "is in the folder of an input"),
         ({"input": home, "output": home}, "is the input too"),

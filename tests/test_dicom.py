@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import shutil
 import zipfile
 from pathlib import Path
@@ -24,7 +25,10 @@ from dicom_studies import (
     workspace,
     write,
 )
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate
+from pydicom.tag import Tag
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from scarseg_jax import prediction
@@ -316,6 +320,35 @@ def test_predict_says_the_same_of_dicom_and_names_nobody(
         assert masks[one][0].any()
         np.testing.assert_array_equal(masks[one][0], masks[other][0])
         assert masks[one][1] == pytest.approx(masks[other][1], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"PixelSpacing": "1.5"},
+        {"PixelSpacing": "1.5\\"},
+        {"PixelSpacing": "0\\1.5"},
+        {"PixelSpacing": "1.5\\x"},
+        {"ImagePositionPatient": "1\\\\2"},
+        {"ImageOrientationPatient": "1\\0\\0\\\\1\\0"},
+        {"SeriesNumber": "3\\4"},
+        {"SeriesNumber": ""},
+    ],
+)
+def test_an_odd_series_beside_the_stack_is_passed_over(patient, tmp_path, odd, caplog):
+    caplog.set_level(logging.INFO)
+    home = write(tmp_path / "d", images(patient))
+    beside = images(patient, number=9)[:1]
+    for image in beside:
+        image.Modality = "OT"
+        for keyword, value in odd.items():
+            text = (value + " " * (len(value) % 2)).encode()
+            tag = Tag(tag_for_keyword(keyword) or 0)
+            raw = tag, dictionary_VR(tag), len(text), text, 0, False, True
+            image[keyword] = RawDataElement(*raw)
+    write(home / "odd", beside)
+    np.testing.assert_array_equal(read_patient(home).image, patient.image)
+    assert "not taken: series" in caplog.text
 
 
 def test_what_nifti_cannot_hold_is_refused_before_computing(

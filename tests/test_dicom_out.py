@@ -36,6 +36,7 @@ from scarseg_jax.measure.segments import NAMES as SEGMENTS
 from scarseg_jax.measure.segments import Segment
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.run import Decision, Segmentation
+from scarseg_jax.segment.pipeline import as_drawn, review
 from scarseg_jax.study import Study
 from scarseg_jax.writers.dicom import check_dicom, write_dicom
 from scarseg_jax.writers.segmentation import numbers_of
@@ -313,17 +314,28 @@ def test_a_real_oblique_series(tmp_path):
         assert all("contains invalid data values" in line for line in wrong)
 
 
-def test_a_given_myocardium_is_drawn_and_its_scar_found_with_help(patient, tmp_path):
+def test_each_segment_says_whether_a_person_or_an_algorithm_made_it(patient, tmp_path):
     home, drawn = stack(tmp_path, patient, "plain")
     study = dataclasses.replace(read_patient(home), myocardium=drawn.myocardium)
-    found = dataclasses.replace(found_in(study, drawn), cavity=None)
-    write_dicom(found, numbers_of(found), tmp_path / "seg.dcm", None)
-    segments = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence
-    assert [(s.SegmentLabel, s.SegmentAlgorithmType) for s in segments] == [
-        ("Myocardium", "MANUAL"),
-        ("Scar", "SEMIAUTOMATIC"),
-    ]
-    assert complaints(tmp_path / "seg.dcm") == []
+    called = dataclasses.replace(found_in(study, drawn), cavity=None)
+    accepted = dataclasses.replace(
+        called, review=review(called, called.scar, called.scar)
+    )
+    by_hand = as_drawn(
+        dataclasses.replace(called, study=dataclasses.replace(study, scar=drawn.scar))
+    )
+    for found, by in (
+        (called, "AUTOMATIC"),
+        (accepted, "SEMIAUTOMATIC"),
+        (by_hand, "MANUAL"),
+    ):
+        write_dicom(found, numbers_of(found), tmp_path / "seg.dcm", None)
+        segments = pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence
+        assert [(s.SegmentLabel, s.SegmentAlgorithmType) for s in segments] == [
+            ("Myocardium", "MANUAL"),
+            ("Scar", by),
+        ]
+        assert complaints(tmp_path / "seg.dcm") == []
 
 
 def test_no_reflow_that_is_called_scar_is_a_segment(patient, tmp_path):

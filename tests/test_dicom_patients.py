@@ -6,15 +6,26 @@ import shutil
 import numpy as np
 import pydicom
 import pytest
-from dicom_studies import circle, images, sop_uid, workspace, write
+from dicom_studies import (
+    circle,
+    images,
+    on_slice,
+    sop_uid,
+    structure_set,
+    workspace,
+    write,
+)
 from test_cohort import SURNAME, check_nobody, told
 from test_dicom_out import found_in
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.judge import tables
+from scarseg_jax.prepare import dataset
 from scarseg_jax.readers import phantom
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.readers.sources import open_source
+from scarseg_jax.readers.studies import studies_of_source
+from scarseg_jax.segment.pipeline import review
 from scarseg_jax.writers.dicom import write_dicom
 from scarseg_jax.writers.segmentation import numbers_of
 
@@ -88,6 +99,66 @@ def test_each_patient_has_a_folder_of_images_and_contours(patient, home):
         source.read(a)
     with pytest.raises(InputError, match="expected a folder of each patient"):
         open_source("dicom", str(home / "nothing"))
+
+
+def test_scar_that_networks_call_in_a_given_myocardium_is_no_readers(
+    patient, home, tmp_path
+):
+    study = read_patient(home / "d")
+    given = dataclasses.replace(study, myocardium=other(patient, 5).myocardium)
+    called = dataclasses.replace(
+        found_in(study, other(patient, 5)), study=given, cavity=None
+    )
+    accepted = dataclasses.replace(
+        called, review=review(called, called.scar, called.scar)
+    )
+    source = open_source("dicom", str(home))
+    for found in (called, accepted):
+        write_dicom(found, numbers_of(found), home / "d" / "scar.dcm", None)
+        if found is called:
+            with pytest.raises(InputError, match="its scar is an algorithm's"):
+                source.read("d")
+    np.testing.assert_array_equal(source.read("d").scar, called.scar)
+    (home / "d" / "scar.dcm").unlink()
+    middle = [[(None, on_slice(study.geometry, 2, circle(20.0, 20.0, 5.0)))]]
+    lines = structure_set([("myocardium", *middle), ("scar", *middle)])
+    lines.StructureSetROISequence[1].ROIGenerationAlgorithm = "AUTOMATIC"
+    lines.save_as(home / "d" / "lines.dcm", enforce_file_format=True)
+    with pytest.raises(InputError, match="its scar is an algorithm's"):
+        source.read("d")
+
+
+def test_no_patient_is_passed_over_without_a_word(patient, tmp_path, caplog):
+    home = tmp_path / "in"
+    write(home / "a", images(patient))
+    write(tmp_path / "elsewhere", images(other(patient, 4)))
+    (home / "b").mkdir()
+    shutil.make_archive(str(home / "b" / "export"), "zip", tmp_path / "elsewhere")
+    (home / "c").mkdir()
+    (home / "c" / "series").symlink_to(tmp_path / "elsewhere")
+    assert open_source("dicom", str(home)).patients == ("a",)
+    (said,) = caplog.messages
+    assert "b, c" in said
+    caplog.clear()
+    (one,) = studies_of_source("dicom", home)
+    assert one.name == "study_001"
+    assert "no study and not read: 2 folders" in caplog.text
+
+
+def test_examinations_that_may_be_of_one_person_are_told(patient, tmp_path, caplog):
+    home = tmp_path / "in"
+    for n, name in enumerate("abc"):
+        files = images(other(patient, 4 + n))
+        for file in files:
+            file.PatientID = "same" if n < 2 else "another"
+        write(home / name, files)
+    source = open_source("dicom", str(home))
+    with pytest.raises(InputError, match="none of the 3 patients has scar"):
+        dataset.prepare(tmp_path / "data", source, protocol=1)
+    (said,) = (m for m in caplog.messages if "PatientID" in m)
+    assert said.startswith("a, b have the same PatientID: ")
+    assert "same PatientID" in said
+    assert "another" not in said
 
 
 def test_patients_of_dicom_are_judged_and_nobody_is_named(

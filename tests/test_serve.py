@@ -102,8 +102,8 @@ def serve_listening():
 
 
 def accepted_zip(client, now):
-    client.do("accept", now, accepted=True)
-    status, said, headers = client.ask("SCAR.zip")
+    now = client.do("accept", now, accepted=True)
+    status, said, headers = client.ask(f"SCAR.zip?version={now['version']}")
     assert (status, headers["content-type"]) == (200, "application/zip")
     return zipfile.ZipFile(io.BytesIO(said))
 
@@ -158,12 +158,20 @@ def test_sliders_and_brush_give_the_mask_that_is_downloaded(client, patient, tmp
 
 
 def test_nothing_is_downloaded_that_was_not_accepted(client, patient):
+    def status(version):
+        return client.ask(f"SCAR.zip?version={version}")[0]
+
     assert client.ask("SCAR.zip")[0] == 409
     now = client.opened(*patient[:2])
-    assert client.ask("SCAR.zip")[0] == 409
+    assert status(now["version"]) == 409
     now = client.do("accept", now, accepted=True)
-    client.do("decide", now, decision={"threshold": 0.7, "min_area_mm2": 0.0})
-    assert client.ask("SCAR.zip")[0] == 409
+    assert status(now["version"]) == 200
+    other = client.do("decide", now, decision={"threshold": 0.7, "min_area_mm2": 0.0})
+    assert status(other["version"]) == 409
+    other = client.opened(*patient[:2])  # in another window, as the next patient may be
+    other = client.do("accept", other, accepted=True)
+    assert status(now["version"]) == 409
+    assert status(other["version"]) == 200
 
 
 def test_a_window_that_shows_another_state_changes_nothing(client, patient):
@@ -434,10 +442,10 @@ def test_what_names_the_patient_is_in_the_zip_where_it_is_asked_for_alone(
     client.send("contours", wall, ".nii")
     now = client.read()[1]
     assert now["is_dicom"]
-    now = client.do("accept", now, accepted=True)
+    shown = client.do("accept", now, accepted=True)["version"]
     plain, archived = (
-        zipfile.ZipFile(io.BytesIO(client.ask(f"SCAR.zip{asked}")[1]))
-        for asked in ("", "?dicom=1&probability=1")
+        zipfile.ZipFile(io.BytesIO(client.ask(f"SCAR.zip?version={shown}{asked}")[1]))
+        for asked in ("", "&dicom=1&probability=1")
     )
     dicom = {"SCAR_segmentation.dcm", "SCAR_report.dcm"}
     more = set(archived.namelist()) - set(plain.namelist())
@@ -470,8 +478,8 @@ def test_what_names_the_patient_is_in_the_zip_where_it_is_asked_for_alone(
 def test_an_image_that_is_no_dicom_has_no_segmentation_to_refer_to_it(client, patient):
     now = client.opened(*patient[:2])
     assert not now["is_dicom"]
-    client.do("accept", now, accepted=True)
-    status, said, _ = client.ask("SCAR.zip?dicom=1")
+    now = client.do("accept", now, accepted=True)
+    status, said, _ = client.ask(f"SCAR.zip?version={now['version']}&dicom=1")
     assert status == 400
     assert "the image is no DICOM, which it refers to" in said["error"]
 

@@ -14,12 +14,17 @@ from scarseg_jax.measure.segments import from_insertions
 from scarseg_jax.run import Decision, Segmentation
 from scarseg_jax.segment.intensities import by_intensity
 from scarseg_jax.segment.model import Model
-from scarseg_jax.segment.pipeline import find_scar
+from scarseg_jax.segment.pipeline import as_drawn, find_scar
 from scarseg_jax.serving import case as cases
 from scarseg_jax.serving import view
 from scarseg_jax.serving.case import Stroke, swept
 from scarseg_jax.show.patient_report import write_patient_report
-from scarseg_jax.writers.segmentation import describe, numbers_of
+from scarseg_jax.writers.segmentation import (
+    LEAST_OF_SCAR,
+    LEAST_OF_WALL,
+    describe,
+    numbers_of,
+)
 
 
 def case_of(study=None, probability=None, decision=None, **values):
@@ -97,6 +102,29 @@ def test_too_little_in_all_is_not_called_but_told():
         found = cases.segmentation(cases.decided(case, Decision(0.5, 0.0, least)))
         assert found.scar_ml == volume_ml - dismissed_ml
         assert found.dismissed_ml == dismissed_ml
+
+
+def test_the_networks_doubts_are_of_what_they_call_themselves():
+    """Not of what a person calls: by another threshold, or by hand."""
+
+    def doubts(found):
+        warnings = numbers_of(found).warnings
+        return [w for w in warnings if "by their own probabilities" in w]
+
+    found = case_of(sure_of_wall=LEAST_OF_WALL, sure_of_scar=LEAST_OF_SCAR).found
+    assert doubts(found) == []
+    case = case_of(sure_of_wall=0.7, sure_of_scar=0.3)
+    of_wall, of_scar = doubts(cases.segmentation(case))
+    assert "not sure of the myocardium that they found" in of_wall
+    assert "its Dice is 0.70" in of_wall
+    assert "not sure of the scar that they call" in of_scar
+    assert "its Dice is 0.30" in of_scar
+    for own in (
+        cases.decided(case, Decision(0.2)),
+        cases.painted(case, stroke(WALL)),
+    ):
+        assert doubts(cases.segmentation(own)) == [of_wall]
+    assert doubts(as_drawn(case.found)) == [of_wall]
 
 
 def test_clearing_takes_all_by_hand_away_and_can_be_undone():

@@ -7,12 +7,7 @@ import pytest
 from builders import draw_study
 
 from scarseg_jax.judge.ventricle import FoundVentricles, judge_ventricles
-from scarseg_jax.segment.confidence import (
-    LEAST_OF_SCAR,
-    LEAST_OF_WALL,
-    expected_dice,
-    unsure,
-)
+from scarseg_jax.segment.confidence import expected_dice
 from scarseg_jax.segment.ventricle import (
     CAVITY_ODDS,
     MARGIN_MM,
@@ -62,13 +57,6 @@ def test_how_sure_a_wall_is_is_the_dice_that_its_probabilities_promise():
     assert found.sure == pytest.approx(np.mean(dice), abs=0.005)
     assert with_scar(found, np.zeros(wall.shape), (1.0, 1.0)).sure == found.sure
     assert expected_dice(wall, wall) == 1
-    assert not unsure(None, None)
-    assert not unsure(LEAST_OF_WALL, LEAST_OF_SCAR)
-    (of_scar,) = unsure(0.9, 0.3)
-    assert "sure of the scar that they call" in of_scar
-    assert "Dice is 0.30" in of_scar
-    (said,) = unsure(0.7, None)
-    assert "by their own probabilities its Dice is 0.70" in said
 
 
 @pytest.mark.parametrize("pixel_mm", [(1.0, 1.0), (2.0, 0.5)])

@@ -230,6 +230,7 @@ def _rows(
     rows: list[dict] = []
     readers: dict[str, PatientReaders] = {}
     seen: dict[str, str] = {}
+    numbered: dict[str, list[str]] = {}  # by the number that DICOM has of them
 
     def add(patient: str) -> None:
         study = source.read(patient)
@@ -245,8 +246,18 @@ def _rows(
             )
         seen[patient] = likeness.fingerprint(study.image)
         rows.extend(_study_rows(study, slices))
+        if study.series is not None:
+            number = study.series.read_frames()[0].fields.get("PatientID", "")
+            numbered.setdefault(str(number), []).append(patient)
 
     for_each(source.patients, add, progress)
+    for number, same in numbered.items():
+        if number and len(same) > 1:
+            _log.warning(
+                "%s have the same PatientID: examinations of one person would train and"
+                " test, so if they are, leave out all but one",
+                ", ".join(same),
+            )
     if not any(row["scar"].any() for row in rows):
         raise InputError(
             f"none of the {len(source.patients)} patients has scar; expected contours"

@@ -116,17 +116,18 @@ def is_dicom(path: Path) -> bool:
     return start.endswith(b"DICM") or start.startswith(b"PK\x03\x04")
 
 
-def is_enhanced(path: Path) -> bool:
-    """Returns whether a DICOM file has several frames, as a whole stack in one file."""
+def frames_of(path: Path) -> int:
+    """Returns how many MR images a DICOM file has; 0 if it is of another kind, or damaged."""
     try:
         with quiet():
-            wanted = ["NumberOfFrames"]
+            wanted = ["Modality", "NumberOfFrames"]
             header = pydicom.dcmread(
                 path, stop_before_pixels=True, specific_tags=wanted
             )
-            return int(header.get("NumberOfFrames") or 1) > 1
+            is_mr = header.get("Modality") == "MR"
+            return int(header.get("NumberOfFrames") or 1) if is_mr else 0
     except _DAMAGE:
-        return False
+        return 0
 
 
 def read_headers(path: Path) -> list[Image]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.files import visible
-from scarseg_jax.readers import dicom_seg, sunnybrook
+from scarseg_jax.readers import dicom_seg, rtstruct, sunnybrook
 from scarseg_jax.readers.contours import SCAR
 from scarseg_jax.readers.dicom_files import is_dicom, modality
 from scarseg_jax.readers.orientation import FIND
@@ -19,7 +19,8 @@ from scarseg_jax.study import Study
 SPACING_FROM = "affine"
 PLACES = ("*",)
 IGNORED = ()
-_DRAWN, _WORKSPACE = ("SEG", "RTSTRUCT"), ".cvi42wsx"
+_WORKSPACE = ".cvi42wsx"
+_AUTOMATIC = {"SEG": dicom_seg.automatic, "RTSTRUCT": rtstruct.automatic}
 
 
 def list_patients(path: Path) -> tuple[str, ...]:
@@ -44,9 +45,9 @@ def list_files(path: Path, patient: str) -> tuple[Path, ...]:
 
 
 def read_as(file: Path, spelled: Callable[[str], str]) -> list[tuple[str, Path]]:
-    """Returns nobody: names are free. See `strays.Layout`."""
-    del file, spelled
-    return []
+    """Returns whom a folder or file is of: by its name. See `strays.Layout`."""
+    del spelled  # names are free
+    return [(file.name, file)]
 
 
 def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:
@@ -73,7 +74,8 @@ def read_study(path: Path, patient: str, *, slice_axis: int = FIND) -> Study:
             " that counts"
         )
     for file in drawn:
-        if modality(file) == "SEG" and SCAR in dicom_seg.automatic(file):
+        automatic = _AUTOMATIC.get(modality(file))
+        if automatic is not None and SCAR in automatic(file):
             raise InputError(
                 f"{file}: its scar is an algorithm's (AUTOMATIC), such as what predict"
                 " wrote; expected a reader's: move it elsewhere, or, if a reader has"
@@ -89,5 +91,5 @@ def _contours(home: Path) -> list[Path]:
     return found + [
         file
         for file in files  # XML may be anything
-        if file.suffix.lower() == _WORKSPACE or modality(file) in _DRAWN
+        if file.suffix.lower() == _WORKSPACE or modality(file) in _AUTOMATIC
     ]

@@ -83,14 +83,17 @@ class Series:
 
     @property
     def placed(self) -> bool:
-        """Whether all images say where they lie, and it can be."""
+        """Whether all images say where they lie and how large they are, and it can be."""
         try:
             for image in self.images:
                 directions(image)
                 position_mm(image)
-        except (KeyError, InputError):
+                sizes_mm = [float(size) for size in image.fields["PixelSpacing"]]
+                if not all(0 < size < math.inf for size in sizes_mm):
+                    return False
+        except (KeyError, ValueError, TypeError, InputError):
             return False
-        return all("PixelSpacing" in image.fields for image in self.images)
+        return True
 
     @property
     def places(self) -> list[list[Image]]:
@@ -145,7 +148,7 @@ def list_series(images: Iterable[Image]) -> tuple[Series, ...]:
     for (uid, kind), own in groups.items():
         first = next(iter(own.values()))
         number = first.fields.get("SeriesNumber")
-        number = -1 if number is None else int(number)
+        number = int(number) if re.fullmatch(r"\d{1,9}", str(number)) else -1
         found.append(Series(uid[-end:], number, kind, tuple(own.values())))
     return tuple(sorted(found, key=lambda s: (s.number, s.uid_end, s.kind.value)))
 

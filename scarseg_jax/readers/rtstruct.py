@@ -71,6 +71,16 @@ def read_masks(
     return {name: stack.to_zyx(mask) for name, mask in masks.items()}
 
 
+def automatic(path: Path) -> set[str]:
+    """Returns what of a Structure Set an algorithm called and nobody drew or corrected."""
+    with dicom_files.opened(path) as data:
+        return {
+            name_of(str(region.get("ROIName") or ""), {})
+            for region in data.get("StructureSetROISequence") or []
+            if region.get("ROIGenerationAlgorithm") == "AUTOMATIC"
+        }
+
+
 def _known(path: Path, data: Dataset, names: Mapping[str, str]) -> dict[int, str]:
     """Returns what each known region is, by its number."""
     found, unknown = {}, []

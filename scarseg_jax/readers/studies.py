@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.files import visible
-from scarseg_jax.readers.dicom_files import is_dicom, is_enhanced
+from scarseg_jax.readers.dicom_files import frames_of, is_dicom
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.readers.sources import READERS
 from scarseg_jax.readers.strays import find_strays
@@ -65,20 +65,24 @@ def studies(home: Path, read: Read) -> tuple[Unread, ...]:
         if path.is_dir() or path.name.casefold().endswith((*_NIFTI, ".zip")):
             found.append(path)
         elif is_dicom(path) and not zipfile.is_zipfile(path):  # as a spreadsheet is
-            if not is_enhanced(path):
+            frames = frames_of(path)
+            if frames == 1:
                 raise InputError(
                     f"--input={home} has DICOM files of single images in it that are in"
                     " no folder; expected a folder or a zip a study, or, if all are one"
                     " study, --output=NAME.nii.gz"
                 )
-            found.append(path)
+            if frames:
+                found.append(path)
+            else:
+                others["DICOM without MR images"] += 1
         else:
             others[_kind(path)] += 1
     _say_not_read(others)
     if not found:
         raise InputError(
-            f"--input={home}: no study in it; expected folders or zips of DICOM, or .nii"
-            " or .nii.gz files"
+            f"--input={home}: no study in it; expected folders, zips or enhanced files of"
+            " DICOM, or .nii or .nii.gz files"
         )
     whole = [_whole(path) for path in found]
     return tuple(
@@ -167,6 +171,8 @@ def _say_not_read(others: Mapping[str, int]) -> None:
 
 
 def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "folders"
     return path.suffix or "without an ending"
 
 

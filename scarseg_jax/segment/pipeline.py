@@ -24,7 +24,7 @@ from scarseg_jax.run import (
     Trial,
 )
 from scarseg_jax.segment import decide
-from scarseg_jax.segment.confidence import expected_dice, unsure
+from scarseg_jax.segment.confidence import expected_dice
 from scarseg_jax.segment.interval import interval_ml
 from scarseg_jax.segment.look import (
     Question,
@@ -112,7 +112,6 @@ def find_scar(
     if no_reflow is None and answer.no_reflow is not None:
         # Wherever they say any scar: what of it is called, a reader may yet change.
         no_reflow = (answer.scar > 0) & (answer.no_reflow > answer.scar / 2)
-    sure_of_scar = expected_dice(scar, answer.scar)
     between_ml = None
     if as_tried:
         said_ml = study.geometry.volume_ml(scar)
@@ -135,12 +134,11 @@ def find_scar(
         unlike=(
             *not_late(study),
             *unlike(traits_of(study, said.slices), model.run.typical),
-            *unsure(found.sure if found else None, sure_of_scar),
         ),
         dismissed_ml=dismissed_ml(answer.scar, study, decision),
         disagreement=answer.disagreement,
         sure_of_wall=found.sure if found else None,
-        sure_of_scar=sure_of_scar,
+        sure_of_scar=expected_dice(scar, answer.scar) if threshold is None else None,
     )
 
 
@@ -162,6 +160,7 @@ def as_drawn(found: Segmentation) -> Segmentation:
         found,
         scar=drawn,
         between_ml=None,
+        sure_of_scar=None,
         dismissed_ml=0.0,
         review=review(found, found.scar, drawn),
     )

@@ -138,19 +138,22 @@ class Desk:
                 self._put(case)
             return {**told, "version": self._version}
 
-    def zipped(self, *, probability: bool, dicom: bool) -> bytes:
+    def zipped(self, version: int, *, probability: bool, dicom: bool) -> bytes:
         """Returns what `predict` writes, as a zip.
 
         Args:
+          version: Of the state that the page shows.
           probability: Whether probabilities are in it.
           dicom: Whether a Segmentation and a report are, which name the patient.
 
         Raises:
-          Stale: If it is not accepted.
+          Stale: If it is not accepted, or another state.
           InputError: If DICOM is asked for and cannot be written.
         """
         with self._lock:
-            if self._case is None or not self._case.accepted:
+            if self._case is None or version != self._version:
+                raise Stale
+            if not self._case.accepted:
                 raise Stale
             found = cases.segmentation(self._case)
             numbers = cases.measured(self._case, found)
@@ -224,9 +227,11 @@ def make_app(
         return done
 
     async def download(request: Request) -> Response:
-        wanted = {name: name in request.query_params for name in BESIDE}
+        asked = request.query_params
+        version = int(asked["version"]) if asked.get("version", "").isdigit() else -1
+        beside = {name: name in asked for name in BESIDE}
         return Response(
-            await run_in_threadpool(lambda: desk.zipped(**wanted)),
+            await run_in_threadpool(lambda: desk.zipped(version, **beside)),
             media_type="application/zip",
             headers={"Content-Disposition": 'attachment; filename="SCAR.zip"'},
         )

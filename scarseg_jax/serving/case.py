@@ -224,6 +224,7 @@ def segmentation(case: Case) -> Segmentation:
         decision=case.decision,
         dismissed_ml=_dismissed_ml(case),
         between_ml=case.found.between_ml if networks_own else None,
+        sure_of_scar=case.found.sure_of_scar if networks_own else None,
         review=review_of(case) if case.accepted else None,
     )
 

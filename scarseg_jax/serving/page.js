@@ -176,7 +176,6 @@ function open(all) {
   $("inside-row").hidden = !all.has_wall;
   $("dicom-row").hidden = !all.is_dicom;
   for (const id of BESIDE) $(id).checked = false; // of each patient it is asked anew
-  tellZip();
   $("desk").hidden = false;
   $("choose").open = false;
   complain("");
@@ -228,6 +227,7 @@ function show(now) {
   turnOff($("clear"), !now.can_clear);
   $("accept").textContent = now.accepted ? "Take it back" : "Accept";
   $("download").hidden = !now.accepted;
+  tellZip();
   $("accepted").textContent = now.accepted
     ? "Accepted, as it stands. The zip has mask, measures (JSON, CSV) and report."
     : "Accept what you see, and it can be downloaded. Any change takes that back.";
@@ -251,14 +251,17 @@ function tellSliders(decision) {
 }
 
 function tellZip() {
-  const asked = BESIDE.filter((id) => $(id).checked).map((id) => `${id}=1`);
-  $("download").href = `SCAR.zip${asked.length ? "?" : ""}${asked.join("&")}`;
+  const beside = BESIDE.filter((id) => $(id).checked).map((id) => `&${id}=1`);
+  $("download").href = `SCAR.zip?version=${version}${beside.join("")}`;
 }
 
 // A link alone would not say why there is no zip.
 async function download() {
   const answer = await fetch($("download").href);
-  if (!answer.ok) return complain((await answer.json()).error);
+  if (!answer.ok) {
+    if (answer.status === 409) open(await ask("study"));
+    return complain((await answer.json()).error);
+  }
   const address = URL.createObjectURL(await answer.blob());
   Object.assign(document.createElement("a"), { href: address, download: "SCAR.zip" }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);

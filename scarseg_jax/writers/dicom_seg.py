@@ -35,8 +35,9 @@ def make_segmentation(
 
     Segments are the myocardium with the scar in it, the cavity, the scar and the
     no-reflow that is called scar, as far as they are known, so that they overlap. A given
-    myocardium counts as drawn by hand, and scar that was looked for in it as found with a
-    reader's help, as is no-reflow that a reader drew.
+    myocardium counts as drawn by hand. The scar that networks call is an algorithm's, in
+    whatever myocardium; if a reader accepted it, it was found with a reader's help, as is
+    no-reflow that a reader drew; what a reader drew is by hand.
 
     Args:
       found: From `find_scar`.
@@ -48,18 +49,14 @@ def make_segmentation(
     """
     masks = masks_of(found)
     planes = [series.from_zyx(mask) for mask in masks.values()]
-    helped, drawn = (
-        found.study.myocardium is not None,
-        found.study.no_reflow is not None,
-    )
-    walls, scar = (
-        (_By.MANUAL, _By.SEMIAUTOMATIC) if helped else (_By.AUTOMATIC, _By.AUTOMATIC)
-    )
+    study = found.study
+    walls = _By.AUTOMATIC if study.myocardium is None else _By.MANUAL
+    scar = _By.AUTOMATIC if found.review is None else _By.SEMIAUTOMATIC
     by = {
         "myocardium": walls,
         "cavity": walls,
-        "scar": scar,
-        "no_reflow": _By.SEMIAUTOMATIC if drawn else scar,
+        "scar": _By.MANUAL if found.scar is study.scar else scar,
+        "no_reflow": scar if study.no_reflow is None else _By.SEMIAUTOMATIC,
     }
     with dicom_source.quiet():
         source = dicom_source.source_of(frames)

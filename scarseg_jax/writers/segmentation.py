@@ -32,6 +32,12 @@ _MEANT = {"intended_use": "For research. Not a medical device."}
 _TISSUES = {int(t): t.name.lower() for t in Tissue}
 
 
+# Of 59 EMIDEC patients two have less, by networks that had not seen them, and the two worst
+# walls of all, with a Dice of 0.62 and 0.64; the others have 0.81 or more, and 0.70 or more.
+LEAST_OF_WALL = 0.8
+LEAST_OF_SCAR = 0.6
+
+
 def write_segmentation(
     found: Segmentation,
     path: Path | str,
@@ -149,7 +155,7 @@ def numbers_of(
         zones=zones,
         by_intensity=by_intensity,
     )
-    said = [*found.unlike, *numbers.warnings]
+    said = [*found.unlike, *_unsure(found), *numbers.warnings]
     if found.dismissed_ml:
         would_g, least_g = map(mass_g, (found.dismissed_ml, found.decision.min_ml))
         said.append(
@@ -185,6 +191,21 @@ def numbers_of(
     return dataclasses.replace(
         numbers, scar_mass_between_g=between_g, warnings=tuple(said)
     )
+
+
+def _unsure(found: Segmentation) -> list[str]:
+    """Returns what the networks are not sure of; sentences."""
+    each = (
+        (found.sure_of_wall, LEAST_OF_WALL, "myocardium that they found", "draw it"),
+        (found.sure_of_scar, LEAST_OF_SCAR, "scar that they call", "correct it"),
+    )
+    return [
+        f"The networks are not sure of the {what}, or not of one mind: by their own"
+        f" probabilities its Dice is {sure:.2f}, where {least:g} and more is usual. Look"
+        f" at it, or {mend}."
+        for sure, least, what, mend in each
+        if sure is not None and sure < least
+    ]
 
 
 def _doubts(wall: np.ndarray, remote: np.ndarray, one: ByIntensity) -> list[str]:
