@@ -16,10 +16,10 @@ SCAR.json has the measures and what made them, SCAR.csv the measures as one line
 DICOM, --dicom_seg=SCAR.dcm writes the masks on its own images too, and --dicom_sr the
 measures. Of a patient of the run, only networks that had not seen it are asked.
 
-Of many, every folder or zip of DICOM and every NIfTI file in INPUT is a study, or with
---source all patients of a layout, with what was drawn on them. Each gets a folder with
-these files; cohort.csv and index.html are about all. Run again it goes on. Studies that
-cannot be used are listed at the end, and the exit code is 3.
+Of many, every folder, zip or enhanced file of DICOM and every NIfTI file in INPUT is a
+study, or with --source all patients of a layout, with what was drawn on them. Each gets
+a folder with these files; cohort.csv and index.html are about all. Run again it goes on.
+Studies that cannot be used are listed at the end, and the exit code is 3.
 
 No names of patients or files are written or logged without --keep_identifiers: studies
 are numbered in the order of their names.
