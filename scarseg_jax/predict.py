@@ -107,6 +107,12 @@ _RV_INFERIOR = flags.DEFINE_list(
 _RV_LABEL = flags.DEFINE_integer(
     "rv_label", None, "Of --contours: a further label, of the right ventricle."
 )
+_ESTIMATE_SEPTUM = flags.DEFINE_bool(
+    "estimate_septum",
+    False,
+    "Turn the segments by the patient's right and front where nothing shows the septum:"
+    " an estimate, which can be off by a segment.",
+)
 _DRAWN = flags.DEFINE_bool(
     "drawn",
     False,
@@ -272,7 +278,7 @@ def _predict_many(home: Path, output: Path) -> None:
         )
     if _JUDGE.value:
         _refuse(
-            *(_SCHEDULER, _ZONES, _PROBABILITY, _DRAWN),
+            *(_SCHEDULER, _ZONES, _PROBABILITY, _ESTIMATE_SEPTUM, _DRAWN),
             why="is of predictions, and --judge makes none; leave one of them out",
         )
     _check_folder(output, home)
@@ -379,6 +385,7 @@ def _choices() -> Choices:
         keep_identifiers=_KEEP_IDENTIFIERS.value,
         probability=_PROBABILITY.value,
         zones=_ZONES.value,
+        estimate_septum=_ESTIMATE_SEPTUM.value,
         drawn=_DRAWN.value,
         others=others,
     )

@@ -7,6 +7,7 @@ files, preparing makes `Slices` of it; `run` has the words for networks and what
 import dataclasses
 import enum
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,10 @@ import numpy as np
 
 from scarseg_jax.errors import InputError
 
+# From base to apex, along the axes of space: to the left, to the front and down. Axial,
+# coronal and sagittal stacks are 55 degrees from it.
+_TO_APEX = np.array([-1.0, 1.0, -1.0]) / math.sqrt(3)
+_SHORT_AXIS_DEG = 45.0
 _MISSING = 1.5  # times the usual distance of slices: there, one may be missing
 
 
@@ -117,6 +122,15 @@ class Series(Axes):
     late: bool
 
 
+def is_short_axis(normal: np.ndarray) -> bool:
+    """Returns whether slices of a normal are, by where hearts mostly point.
+
+    Args:
+      normal: (3,) of length 1, along the axes of space as in `Geometry`; either way.
+    """
+    return abs(float(normal @ _TO_APEX)) > math.cos(math.radians(_SHORT_AXIS_DEG))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Geometry:
     """Where the voxels of a stack are in the patient.
@@ -157,11 +171,16 @@ class Geometry:
         left, right, top, bottom = (_faces(way / np.linalg.norm(way)) for way in ways)
         return left, right, top, bottom
 
+    @property
+    def normal(self) -> np.ndarray:
+        """(3,) float64 of length 1, the first slice's, to the apex."""
+        normal = np.cross(self.affines[0, :3, 1], self.affines[0, :3, 0])
+        return normal / np.linalg.norm(normal)
+
     @functools.cached_property
     def positions_mm(self) -> np.ndarray:
         """(Z,) float64, of the slices' corners along the first's normal, to the apex."""
-        normal = np.cross(self.affines[0, :3, 1], self.affines[0, :3, 0])
-        return self.affines[:, :3, 3] @ (normal / np.linalg.norm(normal))
+        return self.affines[:, :3, 3] @ self.normal
 
     @functools.cached_property
     def extents_mm(self) -> np.ndarray:

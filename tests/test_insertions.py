@@ -1,6 +1,7 @@
 """Where the right ventricle is seen on a file, to the segments of a report."""
 
 import dataclasses
+import html
 import json
 from typing import Any
 
@@ -11,10 +12,16 @@ from dicom_studies import enhanced, images, short_axis, write
 
 from scarseg_jax import predict
 from scarseg_jax.errors import InputError
-from scarseg_jax.measure.segments import reference_of
+from scarseg_jax.measure.segments import (
+    ESTIMATED,
+    by_patients_axes,
+    reference_of,
+    segments_of,
+)
+from scarseg_jax.measure.walls import walls_of
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.run import Decision, Segmentation
-from scarseg_jax.study import Study
+from scarseg_jax.study import Geometry, Study
 from scarseg_jax.writers.segmentation import describe, numbers_of
 from tests.hearts import heart, polar, scar_of
 
@@ -200,6 +207,58 @@ def test_a_right_ventricle_beside_no_ring_turns_nothing_and_is_said(marked):
     assert not numbers.referenced
     assert any("ventricle stands beside no ring" in one for one in numbers.warnings)
     assert numbers_of(dataclasses.replace(found, myocardium=None)).lv_mass_g is None
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_estimate_is_where_the_patients_right_and_front_are(
+    tmp_path, marked, turned
+):
+    oblique = dataclasses.replace(
+        marked, geometry=short_axis(9, marked.spacing_mm), insertions=()
+    )
+    read = read_patient(write(tmp_path / "d", images(oblique, turned=turned)))
+    study = dataclasses.replace(
+        read, myocardium=oblique.myocardium, cavity=oblique.cavity
+    )
+    reference = by_patients_axes(study)
+    assert reference is not None
+    affine = study.geometry.affines[4]
+    height, width = study.image.shape[1:]
+    middle = np.array([(width - 1) / 2, (height - 1) / 2, 0, 1])
+    to = affine @ middle + [30 / np.sqrt(2), 30 / np.sqrt(2), 0, 0]  # mm: right, front
+    x, y, _, _ = np.linalg.solve(affine, to)
+    angle = walls_of(study)[4].angle_deg(y, x)
+    assert reference.mid_septum_deg == pytest.approx(float(angle), abs=1)
+    assert (reference.mid_septum_deg - reference.anterior_deg) % 360 == 60
+    said = segments_of(study, np.zeros(study.image.shape, bool), reference)
+    assert said.referenced
+    assert any("can be off by a segment" in one for one in said.warnings)
+
+
+def test_without_the_patients_axes_nothing_is_estimated(marked):
+    upright = Geometry.upright(9, marked.spacing_mm)  # as files that do not say them
+    assert by_patients_axes(dataclasses.replace(marked, geometry=upright)) is None
+
+
+def test_an_estimate_is_made_where_it_is_asked_for_and_marked_as_such(
+    patient, tmp_path, command
+):
+    home = write(tmp_path / "d", images(patient))
+    wall = write_nifti(
+        tmp_path / "wall.nii",
+        np.asarray(patient.myocardium).astype(np.uint8).T,
+        patient.geometry.affines[0],
+    )
+    sources = []
+    for n, more in enumerate(({}, {"estimate_septum": True})):
+        output = tmp_path / f"{n}.nii.gz"
+        code, said = command(input=home, myocardium=wall, output=output, **more)
+        assert code == 0, said
+        told = json.loads(output.with_suffix("").with_suffix(".json").read_text())
+        sources.append((told["numbers"]["reference"] or {}).get("source"))
+        page = output.with_suffix("").with_suffix(".html").read_text()
+        assert (ESTIMATED in html.unescape(page)) == bool(more)
+    assert sources == [None, ESTIMATED]
 
 
 def test_an_empty_right_ventricle_is_none(marked):

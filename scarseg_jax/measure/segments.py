@@ -25,7 +25,7 @@ from scarseg_jax.measure.grid import on_grid
 from scarseg_jax.measure.mass import percent
 from scarseg_jax.measure.transmurality import Chords, chords_of, depth_percent
 from scarseg_jax.measure.walls import Shape, Wall, walls_of
-from scarseg_jax.study import Geometry, Study
+from scarseg_jax.study import Geometry, Study, is_short_axis
 
 _WALLS = ("anterior", "anteroseptal", "inferoseptal")
 _WALLS += ("inferior", "inferolateral", "anterolateral")
@@ -41,6 +41,9 @@ _SECTORS = (6, 6, 4)  # of the levels
 BINS = {"0": 0, "1-25": 25, "26-50": 50, "51-75": 75, "76-100": 100}
 _LEAST_SCAR_MM2 = 10.0  # less in all of a segment's slices is in the bin of none
 _LEAST_RINGS = 3
+# The axes of space run to the patient's right, front and head (NIfTI).
+_RIGHT_AND_FRONT = np.array([1.0, 1.0, 0.0]) / np.sqrt(2)
+ESTIMATED = "the patient's right and front, an estimate"
 _CONTACT_PX = 2.0  # of the epicardium with the right ventricle, beyond the nearest
 
 
@@ -174,6 +177,22 @@ def reference_of(study: Study) -> Reference | None:
     if not beside_a_ring(study, right_ventricle):
         return None
     return from_right_ventricle(study, right_ventricle)
+
+
+def by_patients_axes(study: Study) -> Reference | None:
+    """Returns where the septum is likely to be: to the patient's right and front.
+
+    An estimate for those who ask for it, from how hearts mostly lie: nothing in the image
+    is looked at. None where the slices do not lie as short-axis ones do, such as in files
+    that do not say how the patient lay.
+    """
+    geometry = study.geometry
+    if not is_short_axis(geometry.normal):
+        return None
+    ways = geometry.affines[0, :3, :2]  # of columns and rows
+    right, down = _RIGHT_AND_FRONT @ (ways / np.linalg.norm(ways, axis=0))
+    middle = float(np.degrees(np.arctan2(-down, right))) % 360
+    return Reference(middle, (middle - 60) % 360, None, ESTIMATED)
 
 
 def beside_a_ring(study: Study, right_ventricle: np.ndarray) -> bool:
@@ -416,6 +435,11 @@ def _doubts(reference: Reference | None) -> list[str]:
     if reference is None:
         return ["Nothing tells where the septum is: segments 1 to 16 are not known."]
     said = [f"Segments are turned by {reference.source}."]
+    if reference.source == ESTIMATED:
+        said.append(
+            "That can be off by a segment: look where the right ventricle joins the left,"
+            " and show it (--rv_insertion)."
+        )
     if abs(reference.border_off_deg) >= 1:
         said.append(
             f"The anterior insertion is {abs(reference.border_off_deg):.0f} degrees from"

@@ -16,15 +16,12 @@ import numpy as np
 
 from scarseg_jax.errors import InputError
 from scarseg_jax.readers.dicom_files import SHOWN, Image
+from scarseg_jax.study import is_short_axis
 
 _log = logging.getLogger(__name__)
 _SAME_PLACE_MM = 0.1  # along the normal: breath-holds that are repeated copy the place
 _UID_END = 8  # characters of a series UID that messages show, or more
 _LONGEST_TEXT = 40
-# From base to apex: leftwards, forwards and down, in DICOM's axes, which run to the
-# left, the back and the feet. Axial, coronal and sagittal stacks are 55 degrees from it.
-_APEX = np.array([1.0, -1.0, -1.0]) / math.sqrt(3)
-_SHORT_AXIS_DEG = 45.0
 _LEAST_SLICES = 3  # of a stack, where another series has as many
 _TIMES = (  # of an image, and of a frame of an enhanced file
     *("TriggerTime", "NominalCardiacTriggerDelayTime"),
@@ -329,8 +326,8 @@ def _is_stack(series: Series) -> bool:
 
 
 def _is_short_axis(series: Series) -> bool:
-    normal = directions(series.images[0])[2]
-    return abs(float(normal @ _APEX)) > math.cos(math.radians(_SHORT_AXIS_DEG))
+    left, back, head = directions(series.images[0])[2]
+    return is_short_axis(np.array([-left, -back, head]))
 
 
 def is_late(series: Series) -> bool:
