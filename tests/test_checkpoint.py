@@ -71,6 +71,15 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
         checkpoint.load(tmp_path / "c", OtherRecord)
 
 
+@pytest.mark.parametrize("shape", [(2, 4), (3, 2), (6,)])
+def test_a_checkpoint_of_other_shapes_is_refused(tmp_path, shape):
+    checkpoint.save(tmp_path / "c", tree(1), Record(1))
+    target = tree(0)
+    target["params"]["kernel"] = np.zeros(shape, np.float32)
+    with pytest.raises(InputError, match="other shapes than this version's"):
+        checkpoint.load(tmp_path / "c", Record, target)
+
+
 def test_saving_again_replaces_the_whole(tmp_path):
     checkpoint.save(tmp_path / "c", tree(1), Record(1))
     checkpoint.save(tmp_path / "c", tree(2), Record(2))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from builders import draw_blobs, draw_variables
 
+from scarseg_jax.errors import InputError
 from scarseg_jax.learn import ensemble, train
 from scarseg_jax.learn.augment import apply_symmetry
 from scarseg_jax.learn.enet import ENet
@@ -168,3 +169,11 @@ def test_the_networks_are_asked_as_they_were_when_the_predictor_was_made():
     np.testing.assert_array_equal(
         ask(images, wanted), asked(symmetries=False)(images, wanted)
     )
+
+
+def test_networks_of_another_versions_shapes_are_refused():
+    model, variables = networks()
+    wider = model.clone(classes=3)  # whose last kernel is another
+    ask = ensemble.make_predictor(wider, variables, symmetries=False)
+    with pytest.raises(InputError, match="other shapes than this version's"):
+        ask(draw_blobs().image, np.array([[0], [1], [2]]))

@@ -59,7 +59,8 @@ def load(directory: Path, kind: type[Record], target: Any = None) -> tuple[Any, 
         dicts as they were written.
 
     Raises:
-      InputError: If there is no checkpoint, it is damaged or of another kind.
+      InputError: If there is no checkpoint, it is damaged, of another kind, or of other
+        shapes than the target.
     """
     directory = directory.absolute()
     if not (directory / files.SUMS).is_file():
@@ -82,7 +83,14 @@ def load(directory: Path, kind: type[Record], target: Any = None) -> tuple[Any, 
         f"{path}: no checkpoint of this kind and version",
         "expected the folder that a finished training left, WORKDIR/checkpoint",
     )
-    return ocp.load(path, target), record
+    tree = ocp.load(path, target)
+    shapes = [jax.tree.map(np.shape, one) for one in (tree, target)]
+    if target is not None and shapes[0] != shapes[1]:  # Orbax takes any
+        raise InputError(
+            f"{directory}: networks of other shapes than this version's; train in"
+            " another --workdir, or go on with the version that began"
+        )
+    return tree, record
 
 
 def newest(

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from flax.errors import ScopeParamShapeError
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
 
+from scarseg_jax.errors import InputError
 from scarseg_jax.learn import train
 from scarseg_jax.learn.modules import Network
 from scarseg_jax.prepare.folds import SYMMETRIES
@@ -132,7 +134,8 @@ def make_predictor(
     Returns:
       A function of (N, H, H, 1) images and (M, n) indices of those wanted of each
       member, below 0: none. It returns (M, n, H, H, K - 1) float32 probabilities of
-      each class but the background; those of none are of no use.
+      each class but the background; those of none are of no use. It raises an InputError
+      if the variables have other shapes than the network's.
     """
     members = len(jax.tree.leaves(variables)[0])
     mesh = member_mesh(members)
@@ -162,7 +165,13 @@ def make_predictor(
             batch = np.pad(batch, ((0, 0), (0, short)), mode="edge")
             seen = put_members(images[batch // SYMMETRIES], mesh)
             turned = put_members(batch % SYMMETRIES, mesh)
-            answers.append(program(vectors, seen, turned))
+            try:
+                answers.append(program(vectors, seen, turned))
+            except ScopeParamShapeError as error:
+                raise InputError(
+                    "the networks have other shapes than this version's of their variant;"
+                    " train them again, or ask with the version that trained them"
+                ) from error
         said = np.concatenate([take_members(a, members) for a in answers], axis=1)
         said = said[:, : flat.shape[1]]
         return said.reshape(*codes.shape, *said.shape[2:]).mean(axis=2)
