@@ -207,7 +207,7 @@ function show(now) {
   $("warned").textContent = now.warnings.length === 1 ? "1 warning" : now.warnings.length ? `${now.warnings.length} warnings` : "No warnings";
   $("warnings").replaceChildren(...now.warnings.map((words) => Object.assign(document.createElement("li"), { textContent: words })));
   for (const [name, eye] of Object.entries(now.eyes)) {
-    const svg = $(`eye-${name}`);
+    const svg = $(`figure-${name}`).querySelector("svg");
     svg.setAttribute("aria-label", eye.words);
     $(`figure-${name}`).hidden = !now.referenced && name !== "scar"; // one is grey enough
     const texts = svg.querySelectorAll("text");

@@ -5,17 +5,14 @@ outermost (Cerqueira 2002, doi:10.1161/hc0402.102975). Colours are those of five
 bins: no two hearts have scales of their own.
 """
 
-import io
-from typing import Any
+import math
+from typing import NamedTuple
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Wedge
+from markupsafe import Markup
 
 from scarseg_jax.measure.numbers import Numbers
 from scarseg_jax.measure.segments import APEX, BINS, NAMES, Segment
-from scarseg_jax.show.figures import svg
+from scarseg_jax.show.pages import number as in_figures
 
 # What may be shown: the segments' values, their bins, and what they are.
 SHOWN = {
@@ -30,36 +27,66 @@ SHOWN = {
 _SHADES = ("#ffffff", "#fbdcc8", "#ef9f78", "#cf5636", "#7f1d1d")
 _COLOURS = dict(zip(BINS, _SHADES, strict=True))
 _UNKNOWN = "#c3c8ce"
-_WARNING = "#b3321c"
 _INK = "#1f3b57"
 # Bins of numbers that are not whole.
 _WORDS = {"1-25": "> 0 to 25", "26-50": "> 25 to 50"}
 _WORDS |= {"51-75": "> 50 to 75", "76-100": "> 75 to 100"}
-_DASH = "\N{EN DASH}"
-_PNG_DPI = 160
-_CENTRED: Any = {"ha": "center", "va": "center", "fontsize": 8}
-_SIDES = (
-    *(("anterior", 0, 4.45), ("inferior", 0, -4.45)),
-    *(("septum", -4.45, 0), ("lateral", 4.45, 0)),
+_SIDES = (  # where the heart's walls are, and how far their names are turned
+    *(("anterior", 0, -4.5, 0), ("inferior", 0, 4.5, 0)),
+    *(("septum", -4.5, 0, -90), ("lateral", 4.5, 0, 90)),
 )
 
 
-def bulls_eye(numbers: Numbers, shown: str = "scar") -> str:
+class Shown(NamedTuple):
+    """How a segment is shown.
+
+    Attributes:
+      fill: Its colour.
+      ink: That of its text.
+      text: Its value.
+    """
+
+    fill: str
+    ink: str
+    text: str
+
+
+def bulls_eye(numbers: Numbers, shown: str = "scar") -> Markup:
     """Returns the bull's-eye as SVG; grey is what is not known.
 
     Args:
       numbers: Of a heart, with its segments.
       shown: A name of `SHOWN`.
     """
-    return svg(_draw(numbers, shown))
+    drawn = _parts(segments_shown(numbers, shown)) + _sides()
+    if not numbers.referenced:
+        drawn += Markup('<text class="lost" x="4.9" y="4.7">not referenced</text>')
+    return _svg(drawn, in_words(numbers, shown))
 
 
-def bulls_eye_png(numbers: Numbers, shown: str = "scar") -> bytes:
-    """Returns the same as PNG."""
-    stream = io.BytesIO()
-    figure = _draw(numbers, shown)
-    figure.savefig(stream, format="png", dpi=_PNG_DPI, metadata={"Software": None})
-    return stream.getvalue()
+def bare() -> Markup:
+    """Returns a bull's-eye that has yet to be filled: 17 paths, each with two texts."""
+    return _svg(_parts([Shown("", "", "")] * APEX) + _sides(), "")
+
+
+def segments_shown(numbers: Numbers, shown: str) -> list[Shown]:
+    """Returns how each of the 17 segments is shown."""
+    value, bin_name, _ = SHOWN[shown]
+    return [
+        Shown(*colours(getattr(one, bin_name)), in_figures(getattr(one, value), 1))
+        for one in _segments(numbers)
+    ]
+
+
+def in_words(numbers: Numbers, shown: str) -> str:
+    """Returns what a bull's-eye shows, for those who do not see it."""
+    value, _, words = SHOWN[shown]
+    known = [
+        f"{one.number} {one.name} {in_figures(getattr(one, value), 1)}"
+        for one in _segments(numbers)
+        if getattr(one, value) is not None
+    ]
+    return f"{words}: {'; '.join(known) or 'not known'}"
 
 
 def colours(bin_name: str | None) -> tuple[str, str]:
@@ -89,48 +116,54 @@ def place(number: int) -> tuple[float, float, float, float]:
     return ring, ring + 1, start, start + width
 
 
-def _draw(numbers: Numbers, shown: str) -> Figure:
-    value, bin_name, words = SHOWN[shown]
-    figure = Figure(figsize=(5.0, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(xlim=(-4.9, 4.9), ylim=(-4.9, 4.9), aspect="equal")
-    axes.set_axis_off()
-    axes.set_title(words, fontsize=9, color=_INK)
-    for segment in numbers.segments or [
-        Segment(i + 1, name) for i, name in enumerate(NAMES)
-    ]:
-        name = getattr(segment, bin_name)
-        _wedge(axes, segment.number, name, getattr(segment, value))
-    for text, x, y in _SIDES:
-        axes.text(x, y, text, rotation=90 if x else 0, color=_INK, **_CENTRED)
-    axes.legend(
-        [Patch(facecolor=fill, edgecolor=_INK, lw=0.6) for fill, _ in key()],
-        [words for _, words in key()],
-        loc="center left",
-        bbox_to_anchor=(1.0, 0.5),
-        frameon=False,
-        fontsize=8,
-    )
-    if not numbers.referenced:
-        axes.text(
-            4.9, -4.6, "not referenced", color=_WARNING, weight="bold", **_CENTRED
-        )
-    return figure
+def _segments(numbers: Numbers) -> list[Segment]:
+    return [*numbers.segments] or [Segment(i + 1, n) for i, n in enumerate(NAMES)]
 
 
-def _wedge(
-    axes: Axes, number: int, bin_name: str | None, percentage: float | None
-) -> None:
-    inner, outer, start, end = place(number)
-    width = outer - inner if inner else None
-    colour, ink = colours(bin_name)
-    patch = Wedge(
-        (0, 0), outer, start, end, width=width, facecolor=colour, ec=_INK, lw=0.8
+def _svg(drawn: Markup, words: str) -> Markup:
+    return Markup(
+        '<svg class="eye" role="img" viewBox="-5 -5 10 10" aria-label="{}">{}</svg>'
+    ).format(words, drawn)
+
+
+def _parts(each: list[Shown]) -> Markup:
+    """Returns the segments: a path, their number and their value."""
+    drawn = Markup()
+    for number, (fill, ink, text) in enumerate(each, start=1):
+        inner, outer, start, end = place(number)
+        middle = math.radians((start + end) / 2)
+        radius = (inner + outer) / 2 if inner else 0
+        x, y = radius * math.cos(middle), -radius * math.sin(middle)
+        path = _ring(inner, outer, start, end) if inner else _disc(outer)
+        drawn += Markup(
+            '<path d="{}" fill="{}"/><text class="number" x="{:.3f}" y="{:.3f}"'
+            ' fill="{}">{}</text><text x="{:.3f}" y="{:.3f}" fill="{}">{}</text>'
+        ).format(path, fill, x, y - 0.32, ink, number, x, y + 0.14, ink, text)
+    return drawn
+
+
+def _sides() -> Markup:
+    text = Markup(
+        '<text class="side" transform="translate({} {}) rotate({})">{}</text>'
     )
-    axes.add_patch(patch)
-    middle = np.radians((start + end) / 2)
-    radius = (inner + outer) / 2 if inner else 0
-    x, y = radius * np.cos(middle), radius * np.sin(middle)
-    axes.text(x, y + 0.22, str(number), color=ink, **{**_CENTRED, "fontsize": 6})
-    what = _DASH if percentage is None else f"{percentage:.1f}"
-    axes.text(x, y - 0.16, what, color=ink, **_CENTRED)
+    return Markup().join(text.format(x, y, turn, name) for name, x, y, turn in _SIDES)
+
+
+def _ring(inner: float, outer: float, start: float, end: float) -> str:
+    """Returns a piece of a ring, counter-clockwise from start to end, in degrees."""
+    (ax, ay), (bx, by) = _at(outer, start), _at(outer, end)
+    (cx, cy), (dx, dy) = _at(inner, end), _at(inner, start)
+    return (
+        f"M{ax} {ay}A{outer} {outer} 0 0 0 {bx} {by}"
+        f"L{cx} {cy}A{inner} {inner} 0 0 1 {dx} {dy}z"
+    )
+
+
+def _disc(radius: float) -> str:
+    half = f"A{radius} {radius} 0 0 0"
+    return f"M{radius} 0{half} {-radius} 0{half} {radius} 0z"
+
+
+def _at(radius: float, degrees: float) -> tuple[float, float]:
+    angle = math.radians(degrees)
+    return round(radius * math.cos(angle), 4), round(-radius * math.sin(angle), 4)

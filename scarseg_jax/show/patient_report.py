@@ -15,7 +15,7 @@ from scarseg_jax.judge.windows import SHOWN_PERCENTILES, to_grey
 from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent
 from scarseg_jax.measure.numbers import Numbers
 from scarseg_jax.run import INTERVAL_LEVEL, Review, Segmentation, TrainedMember
-from scarseg_jax.show.bulls_eye import SHOWN, bulls_eye
+from scarseg_jax.show.bulls_eye import SHOWN, bulls_eye, key
 from scarseg_jax.show.pages import part, template, things
 from scarseg_jax.show.pictures import frame_mm, picture, window
 from scarseg_jax.study import Geometry, Study
@@ -97,7 +97,11 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
         sizes=_sizes(numbers),
         density=DENSITY_G_PER_ML,
         kinds=_KINDS,
-        eyes=[Markup(bulls_eye(numbers, name)) for name in _eyes(numbers)],
+        eyes=[
+            {"svg": bulls_eye(numbers, name), "words": SHOWN[name][2]}
+            for name in _eyes(numbers)
+        ],
+        bins=key(),
         made=_made(found, shown),
     )
     files.write_text(output, page)
