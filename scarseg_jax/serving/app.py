@@ -152,12 +152,11 @@ class Desk:
           InputError: If DICOM is asked for and cannot be written.
         """
         with self._lock:
-            if self._case is None or version != self._version:
+            shown = self._case if version == self._version else None
+            if shown is None or not shown.accepted:
                 raise Stale
-            if not self._case.accepted:
-                raise Stale
-            found = cases.segmentation(self._case)
-            numbers = cases.measured(self._case, found)
+            found = cases.segmentation(shown)
+            numbers = cases.measured(shown, found)
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 mask, seg, sr = (Path(folder) / name for name in (_MASK, _SEG, _SR))
                 if dicom:
@@ -229,7 +228,8 @@ def make_app(
 
     async def download(request: Request) -> Response:
         asked = request.query_params
-        version = int(asked["version"]) if asked.get("version", "").isdigit() else -1
+        said = asked.get("version", "")
+        version = int(said) if said.isdecimal() else -1
         beside = {name: name in asked for name in BESIDE}
         return Response(
             await run_in_threadpool(lambda: desk.zipped(version, **beside)),
