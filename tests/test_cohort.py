@@ -441,6 +441,12 @@ def test_an_enhanced_file_is_a_study_in_no_folder_of_its_own(patient, tmp_path):
     seg.save_as(home / "a_segmentation", enforce_file_format=True)
     single, whole = (one.read() for one in studies(home, read_patient))
     np.testing.assert_array_equal(single.image, whole.image)
+    cine = enhanced(images(patient, number=9))
+    cine.save_as(home / "z_of_the_same_study", enforce_file_format=True)
+    with pytest.raises(
+        InputError, match="DICOM files of one study in it that are in no"
+    ):
+        studies(home, read_patient)
 
 
 def test_a_folder_that_is_one_study_or_none_is_refused(
@@ -459,7 +465,7 @@ def test_a_folder_that_is_one_study_or_none_is_refused(
         ({"input": as_nifti}, "expected a name ending in .nii.gz or .nii, since"),
         ({"input": home, "output": home / "o"}, "is in the folder of an input"),
         ({"input": home, "output": home}, "is the input too"),
-        ({"input": home, "output": wall.with_suffix("")}, "single images in it"),
+        ({"input": home, "output": wall.with_suffix("")}, "DICOM files of one"),
         ({"input": home, "myocardium": wall}, "is of one image, and --output="),
         ({"input": home, "source": "emidec"}, r"no Case_*"),
         ({"input": home, "source": "myops", "spacing": "pixdim"}, "has no effect on"),

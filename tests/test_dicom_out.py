@@ -33,13 +33,13 @@ from test_dicom import SUNNYBROOK, check_neutral
 from scarseg_jax.codes import WALL_SEGMENTS
 from scarseg_jax.errors import InputError
 from scarseg_jax.measure.segments import NAMES as SEGMENTS
-from scarseg_jax.measure.segments import Segment
+from scarseg_jax.measure.segments import Reference, Segment, by_patients_axes
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.run import Decision, Segmentation
 from scarseg_jax.segment.pipeline import as_drawn, review
 from scarseg_jax.study import Study
 from scarseg_jax.writers.dicom import check_dicom, write_dicom
-from scarseg_jax.writers.segmentation import numbers_of
+from scarseg_jax.writers.segmentation import numbers_of, with_walls
 
 NAMES = ("myocardium", "cavity", "scar")
 _LPS = np.diag([-1.0, -1.0, 1.0])
@@ -336,6 +336,21 @@ def test_each_segment_says_whether_a_person_or_an_algorithm_made_it(patient, tmp
             ("Scar", by),
         ]
         assert complaints(tmp_path / "seg.dcm") == []
+
+
+def test_segments_that_an_estimate_has_turned_are_not_archived(patient, tmp_path):
+    home, drawn = stack(tmp_path, patient, "plain")
+    found = found_in(read_patient(home), drawn)
+    walled = with_walls(found)
+    counts = []
+    for reference in (Reference(180.0, 120.0, 240.0, "both"), by_patients_axes(walled)):
+        numbers = numbers_of(found, reference)
+        assert numbers.referenced
+        write_dicom(found, numbers, tmp_path / "seg.dcm", tmp_path / "sr.dcm")
+        text = str(pydicom.dcmread(tmp_path / "sr.dcm"))
+        counts.append(sum(text.count(code) for code, _, _ in WALL_SEGMENTS[:16]))
+    assert counts[0] >= 16
+    assert counts[1] == 0
 
 
 def test_no_reflow_that_is_called_scar_is_a_segment(patient, tmp_path):

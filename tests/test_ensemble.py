@@ -175,5 +175,11 @@ def test_networks_of_another_versions_shapes_are_refused():
     model, variables = networks()
     wider = model.clone(classes=3)  # whose last kernel is another
     ask = ensemble.make_predictor(wider, variables, symmetries=False)
+    lacking = {**variables, "params": dict(list(variables["params"].items())[1:])}
+    wanted = np.array([[0], [1], [2]])
     with pytest.raises(InputError, match="other shapes than this version's"):
-        ask(draw_blobs().image, np.array([[0], [1], [2]]))
+        ask(draw_blobs().image, wanted)
+    with pytest.raises(InputError, match="other shapes than this version's"):
+        ensemble.make_predictor(model, lacking, symmetries=False)(
+            draw_blobs().image, wanted
+        )

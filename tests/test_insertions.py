@@ -238,6 +238,9 @@ def test_the_estimate_is_where_the_patients_right_and_front_are(
 def test_without_the_patients_axes_nothing_is_estimated(marked):
     upright = Geometry.upright(9, marked.spacing_mm)  # as files that do not say them
     assert by_patients_axes(dataclasses.replace(marked, geometry=upright)) is None
+    oblique = dataclasses.replace(marked, geometry=short_axis(9, marked.spacing_mm))
+    assert by_patients_axes(oblique) is not None
+    assert by_patients_axes(dataclasses.replace(oblique, myocardium=None)) is None
 
 
 def test_an_estimate_is_made_where_it_is_asked_for_and_marked_as_such(

@@ -4,7 +4,9 @@ import io
 import json
 import zipfile
 
+import numpy as np
 import pytest
+from builders import load, write_nifti
 from chromium import in_browser, started
 from served import served, write_patient
 
@@ -165,6 +167,30 @@ def test_a_patient_from_file_to_zip_by_keyboard_alone(page, client, patient):
 
     assert page.errors == []
     assert all(a.startswith((client.address, "data:")) for a in page.asked)
+
+
+def test_a_right_ventricle_that_is_drawn_turns_the_segments(page, client, tmp_path):
+    image, _, study = write_patient(tmp_path, slices=4)
+    y, x = np.indices(study.image.shape[1:])
+    beside = (np.hypot(y - 36, x - 41) * 2.5 < 40) & (x < 30)
+    wall = np.asarray(study.myocardium)
+    labels = np.where(wall, 200, np.where(np.asarray(study.cavity), 500, 600 * beside))
+    drawn = tmp_path / "labels.nii"
+    write_nifti(drawn, labels.astype(np.int16).T, load(image).affine)
+    client.begin()
+    for slot, path in (("image", image), ("contours", drawn)):
+        assert client.send(slot, path, ".nii") == (200, {})
+    assert client.read(kind="myops")[0] == 200
+    page.errors.clear()
+    page.open(client.address)
+    page.wait(OPEN)
+    assert text(page, "#turned") == (
+        "Turned by a mask of the right ventricle in 4 slices."
+    )
+    page.value("document.querySelector('#accept').click()")
+    settled(page)
+    assert not page.value("document.querySelector('#download').hidden")
+    assert page.errors == []
 
 
 def test_the_pointer_paints_where_it_is(page, client, patient):

@@ -4,12 +4,13 @@ The only file that knows how many members and devices there are, and how XLA is 
 compile for them. Members share the data set and nothing else.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
-from flax.errors import ScopeParamShapeError
+from flax.errors import ScopeParamNotFoundError, ScopeParamShapeError
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
@@ -118,6 +119,17 @@ def put_shared(tree, mesh: Mesh):
     return jax.device_put(tree, NamedSharding(mesh, _SHARED))
 
 
+@contextlib.contextmanager
+def _shapes_of_this_version() -> Iterator[None]:
+    try:
+        yield
+    except (ScopeParamShapeError, ScopeParamNotFoundError, KeyError) as error:
+        raise InputError(
+            "the networks have other shapes than this version's of their variant; train"
+            " them again, or ask with the version that trained them"
+        ) from error
+
+
 def make_predictor(
     model: Network, variables: dict, *, symmetries: bool
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
@@ -144,7 +156,8 @@ def make_predictor(
         return ravel_pytree(model.freeze(own)[1])[0]
 
     one = jax.tree.map(lambda leaf: leaf[0], variables)
-    shapes = jax.eval_shape(lambda own: model.freeze(own)[1], one)
+    with _shapes_of_this_version():
+        shapes = jax.eval_shape(lambda own: model.freeze(own)[1], one)
     frozen = model.clone(frozen=True)
     vectors = map_members(freeze, mesh, shared=(False,))(put_members(variables, mesh))
 
@@ -165,13 +178,8 @@ def make_predictor(
             batch = np.pad(batch, ((0, 0), (0, short)), mode="edge")
             seen = put_members(images[batch // SYMMETRIES], mesh)
             turned = put_members(batch % SYMMETRIES, mesh)
-            try:
+            with _shapes_of_this_version():
                 answers.append(program(vectors, seen, turned))
-            except ScopeParamShapeError as error:
-                raise InputError(
-                    "the networks have other shapes than this version's of their variant;"
-                    " train them again, or ask with the version that trained them"
-                ) from error
         said = np.concatenate([take_members(a, members) for a in answers], axis=1)
         said = said[:, : flat.shape[1]]
         return said.reshape(*codes.shape, *said.shape[2:]).mean(axis=2)

@@ -184,10 +184,10 @@ def by_patients_axes(study: Study) -> Reference | None:
 
     An estimate for those who ask for it, from how hearts mostly lie: nothing in the image
     is looked at. None where the slices do not lie as short-axis ones do, such as in files
-    that do not say how the patient lay.
+    that do not say how the patient lay, and without a myocardium.
     """
-    geometry = study.geometry
-    if not is_short_axis(geometry.normal):
+    geometry, wall = study.geometry, study.myocardium
+    if wall is None or not wall.any() or not is_short_axis(geometry.normal):
         return None
     ways = geometry.affines[0, :3, :2]  # of columns and rows
     right, down = _RIGHT_AND_FRONT @ (ways / np.linalg.norm(ways, axis=0))

@@ -29,6 +29,7 @@ from scarseg_jax.readers.sources import Source
 from scarseg_jax.study import Geometry, Slices, Study
 
 _log = logging.getLogger(__name__)
+_MOST_NAMED = 10  # patients in a message
 _SPLIT = "slices"
 _VERSION = "2.0.0"  # of the columns that are stored
 _HOME = f"lge_slices/{_VERSION}"  # TFDS makes it in one piece, or not at all
@@ -254,9 +255,10 @@ def _rows(
     for number, same in numbered.items():
         if number and len(same) > 1:
             _log.warning(
-                "%s have the same PatientID: examinations of one person would train and"
-                " test, so if they are, leave out all but one",
-                ", ".join(same),
+                "%s%s have the same PatientID and count as several patients: if they are"
+                " one's examinations, leave out all but one, so that nobody trains and"
+                " tests",
+                *(", ".join(same[:_MOST_NAMED]), " ..." if same[_MOST_NAMED:] else ""),
             )
     if not any(row["scar"].any() for row in rows):
         raise InputError(

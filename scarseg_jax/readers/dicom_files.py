@@ -116,18 +116,19 @@ def is_dicom(path: Path) -> bool:
     return start.endswith(b"DICM") or start.startswith(b"PK\x03\x04")
 
 
-def frames_of(path: Path) -> int:
-    """Returns how many MR images a DICOM file has; 0 if it is of another kind, or damaged."""
+def frames_of(path: Path) -> tuple[int, str]:
+    """Returns how many MR images a DICOM file has, and of which study; else 0."""
     try:
         with quiet():
-            wanted = ["Modality", "NumberOfFrames"]
+            wanted = ["Modality", "NumberOfFrames", "StudyInstanceUID"]
             header = pydicom.dcmread(
                 path, stop_before_pixels=True, specific_tags=wanted
             )
             is_mr = header.get("Modality") == "MR"
-            return int(header.get("NumberOfFrames") or 1) if is_mr else 0
+            frames = int(header.get("NumberOfFrames") or 1) if is_mr else 0
+            return frames, str(header.get("StudyInstanceUID"))
     except _DAMAGE:
-        return 0
+        return 0, ""
 
 
 def read_headers(path: Path) -> list[Image]:

@@ -145,7 +145,7 @@ def list_series(images: Iterable[Image]) -> tuple[Series, ...]:
     for (uid, kind), own in groups.items():
         first = next(iter(own.values()))
         number = first.fields.get("SeriesNumber")
-        number = int(number) if re.fullmatch(r"\d{1,9}", str(number)) else -1
+        number = int(number) if re.fullmatch(r"\+?\d{1,10}", str(number)) else -1
         found.append(Series(uid[-end:], number, kind, tuple(own.values())))
     return tuple(sorted(found, key=lambda s: (s.number, s.uid_end, s.kind.value)))
 

@@ -60,20 +60,22 @@ def studies(home: Path, read: Read) -> tuple[Unread, ...]:
       InputError: If there is none, or the folder is a study itself.
     """
     found: list[Path] = []
+    loose: set[str] = set()  # of enhanced files, the examinations that they are of
     others: collections.Counter[str] = collections.Counter()
     for path in visible(home.iterdir()):
         if path.is_dir() or path.name.casefold().endswith((*_NIFTI, ".zip")):
             found.append(path)
         elif is_dicom(path) and not zipfile.is_zipfile(path):  # as a spreadsheet is
-            frames = frames_of(path)
-            if frames == 1:
+            frames, examination = frames_of(path)
+            if frames == 1 or (frames and examination in loose):
                 raise InputError(
-                    f"--input={home} has DICOM files of single images in it that are in"
-                    " no folder; expected a folder or a zip a study, or, if all are one"
+                    f"--input={home} has DICOM files of one study in it that are in no"
+                    " folder; expected a folder or a zip a study, or, if all are one"
                     " study, --output=NAME.nii.gz"
                 )
             if frames:
                 found.append(path)
+                loose.add(examination)
             else:
                 others["DICOM without MR images"] += 1
         else:

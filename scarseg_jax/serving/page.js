@@ -221,6 +221,7 @@ function show(now) {
   const [anterior, inferior] = now.insertions;
   $("turned").textContent = !now.referenced
     ? "Segments 1 to 16 are not known until the septum is shown: with the tool “Anterior insertion”, choose the point where the right ventricle's wall meets the left one's in front."
+    : !anterior ? `Turned by ${now.turned_by}.`
     : `Turned by the anterior insertion, slice ${anterior[0]}${inferior ? `, and the inferior one, slice ${inferior[0]}` : ""}.`;
   $("corrected").textContent = now.corrected;
   turnOff($("undo"), !now.can_undo);

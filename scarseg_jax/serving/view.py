@@ -54,6 +54,7 @@ def state(case: Case) -> dict[str, Any]:
             for name in SHOWN
         },
         "referenced": numbers.referenced,
+        "turned_by": numbers.reference.source if numbers.reference else "",
         "insertions": [case.anterior, case.inferior],
         "corrected": _corrected(review_of(case)),
         "can_undo": bool(case.before),

@@ -27,7 +27,7 @@ SHOWN = {
 _SHADES = ("#ffffff", "#fbdcc8", "#ef9f78", "#cf5636", "#7f1d1d")
 _COLOURS = dict(zip(BINS, _SHADES, strict=True))
 _UNKNOWN = "#c3c8ce"
-_INK = "#1f3b57"
+_INK, _WARNING = "#1f3b57", "#b3321c"
 # Bins of numbers that are not whole.
 _WORDS = {"1-25": "> 0 to 25", "26-50": "> 25 to 50"}
 _WORDS |= {"51-75": "> 50 to 75", "76-100": "> 75 to 100"}
@@ -60,7 +60,10 @@ def bulls_eye(numbers: Numbers, shown: str = "scar") -> Markup:
     """
     drawn = _parts(segments_shown(numbers, shown)) + _sides()
     if not numbers.referenced:
-        drawn += Markup('<text class="lost" x="4.9" y="4.7">not referenced</text>')
+        drawn += Markup(
+            '<text font-size=".4" font-weight="bold" text-anchor="end" x="4.9" y="4.7"'
+            ' fill="{}">not referenced</text>'
+        ).format(_WARNING)
     return _svg(drawn, in_words(numbers, shown))
 
 
@@ -122,7 +125,9 @@ def _segments(numbers: Numbers) -> list[Segment]:
 
 def _svg(drawn: Markup, words: str) -> Markup:
     return Markup(
-        '<svg class="eye" role="img" viewBox="-5 -5 10 10" aria-label="{}">{}</svg>'
+        '<svg xmlns="http://www.w3.org/2000/svg" class="eye" role="img"'
+        ' viewBox="-5 -5 10 10" aria-label="{}"><g font-family="sans-serif"'
+        ' font-size=".38" text-anchor="middle" dominant-baseline="central">{}</g></svg>'
     ).format(words, drawn)
 
 
@@ -136,17 +141,19 @@ def _parts(each: list[Shown]) -> Markup:
         x, y = radius * math.cos(middle), -radius * math.sin(middle)
         path = _ring(inner, outer, start, end) if inner else _disc(outer)
         drawn += Markup(
-            '<path d="{}" fill="{}"/><text class="number" x="{:.3f}" y="{:.3f}"'
-            ' fill="{}">{}</text><text x="{:.3f}" y="{:.3f}" fill="{}">{}</text>'
-        ).format(path, fill, x, y - 0.32, ink, number, x, y + 0.14, ink, text)
+            '<path d="{}" fill="{}" stroke="{}" stroke-width=".05"/>'
+            '<text font-size=".3" x="{:.3f}" y="{:.3f}" fill="{}">{}</text>'
+            '<text x="{:.3f}" y="{:.3f}" fill="{}">{}</text>'
+        ).format(path, fill, _INK, x, y - 0.32, ink, number, x, y + 0.14, ink, text)
     return drawn
 
 
 def _sides() -> Markup:
     text = Markup(
-        '<text class="side" transform="translate({} {}) rotate({})">{}</text>'
+        '<text font-size=".4" fill="{}" transform="translate({} {}) rotate({})">{}</text>'
     )
-    return Markup().join(text.format(x, y, turn, name) for name, x, y, turn in _SIDES)
+    each = (text.format(_INK, x, y, turn, name) for name, x, y, turn in _SIDES)
+    return Markup().join(each)
 
 
 def _ring(inner: float, outer: float, start: float, end: float) -> str:

@@ -153,7 +153,7 @@ def files_of(frames: Sequence[Frame]) -> list[Frame]:
 def series_number(frames: Sequence[Frame], further: int) -> int:
     """Returns the number of a series that was made of a source's."""
     said = str(frames[0].fields.get("SeriesNumber") or 0)
-    number = int(said) if re.fullmatch(r"\d{1,9}", said) else 0
+    number = int(said) if re.fullmatch(r"\+?\d{1,10}", said) else 0
     return min(number + further, _LAST_SERIES)
 
 
