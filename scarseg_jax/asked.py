@@ -115,10 +115,11 @@ def answers(
             native[name][seed], native_called[name][seed] = answer.scar, scar
             contained[seed, its] = _contained(study, said.slices)
             said_ml = study.geometry.volume_ml(scar)
-            ends = interval_ml(
-                said_ml, model.run.trials, min_ml=decision.min_ml, but=own_trial
-            )
-            if ends and as_tried:
+            if as_tried and (
+                ends := interval_ml(
+                    said_ml, model.run.trials, min_ml=decision.min_ml, but=own_trial
+                )
+            ):
                 between_ml[name][seed] = ends
             if answer.ventricle:
                 found.cavity[name][seed] = answer.ventricle.cavity

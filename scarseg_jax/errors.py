@@ -1,6 +1,11 @@
-"""How a run ends other than well."""
+"""How a run ends other than well, and how messages name many."""
 
 from collections.abc import Sequence
+
+
+def first_few(names: Sequence[str], most: int) -> str:
+    """Returns as a message lists them so many of many names."""
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
 class InputError(ValueError):

@@ -8,7 +8,6 @@ from typing import Any
 
 from scarseg_jax import files
 from scarseg_jax.measure.numbers import Numbers
-from scarseg_jax.measure.segments import by_patients_axes, reference_of
 from scarseg_jax.segment.intensities import by_intensity, zones_of
 from scarseg_jax.segment.model import Model
 from scarseg_jax.segment.pipeline import as_drawn, find_scar
@@ -16,12 +15,7 @@ from scarseg_jax.show.patient_report import write_patient_report
 from scarseg_jax.study import Study
 from scarseg_jax.writers.dicom import write_dicom
 from scarseg_jax.writers.nifti import check_grid
-from scarseg_jax.writers.segmentation import (
-    numbers_of,
-    page_path,
-    with_walls,
-    write_segmentation,
-)
+from scarseg_jax.writers.segmentation import numbers_of, page_path, write_segmentation
 
 _PACKAGES = ("scarseg_jax", "jax")
 
@@ -36,8 +30,7 @@ class Choices:
       keep_identifiers: As in `writers.segmentation.describe`.
       probability: As in `write_segmentation`.
       zones: As in `zones_of`.
-      estimate_septum: Whether segments are turned by the patient's axes where nothing
-        shows the septum, as in `by_patients_axes`.
+      estimate_septum: As in `numbers_of`.
       drawn: Whether the scar that was drawn is the answer, as in `as_drawn`.
       others: What decides how images are read and which networks are asked, by name.
     """
@@ -108,13 +101,9 @@ def predict(
     found = find_scar(model, study, threshold=choices.threshold, force=choices.force)
     if choices.drawn:
         found = as_drawn(found)
-    reference = None
-    if choices.estimate_septum:
-        walled = with_walls(found)
-        reference = reference_of(walled) or by_patients_axes(walled)
     numbers = numbers_of(
         found,
-        reference,
+        estimate_septum=choices.estimate_septum,
         zones=zones_of(found, choices.zones),
         by_intensity=by_intensity(found),
     )

@@ -84,13 +84,16 @@ def load(directory: Path, kind: type[Record], target: Any = None) -> tuple[Any, 
         "expected the folder that a finished training left, WORKDIR/checkpoint",
     )
     tree = ocp.load(path, target)
-    shapes = [jax.tree.map(np.shape, one) for one in (tree, target)]
-    if target is not None and shapes[0] != shapes[1]:  # Orbax takes any
+    if target is not None and _shapes(tree) != _shapes(target):  # Orbax takes any
         raise InputError(
             f"{directory}: networks of other shapes than this version's; train in"
             " another --workdir, or go on with the version that began"
         )
     return tree, record
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(np.shape, tree)
 
 
 def newest(

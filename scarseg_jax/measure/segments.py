@@ -64,6 +64,11 @@ class Reference:
     source: str
 
     @property
+    def estimated(self) -> bool:
+        """Whether nothing in the study showed it: `by_patients_axes`."""
+        return self.source == ESTIMATED
+
+    @property
     def border_off_deg(self) -> float:
         """How far the anterior insertion is from where 1 meets 2, towards 2."""
         off = self.anterior_deg - (self.mid_septum_deg - 60)
@@ -435,7 +440,7 @@ def _doubts(reference: Reference | None) -> list[str]:
     if reference is None:
         return ["Nothing tells where the septum is: segments 1 to 16 are not known."]
     said = [f"Segments are turned by {reference.source}."]
-    if reference.source == ESTIMATED:
+    if reference.estimated:
         said.append(
             "That can be off by a segment: look where the right ventricle joins the left,"
             " and show it (--rv_insertion)."

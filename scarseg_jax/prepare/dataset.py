@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from scarseg_jax import files, records
-from scarseg_jax.errors import InputError, InputErrors
+from scarseg_jax.errors import InputError, InputErrors, first_few
 from scarseg_jax.judge.consensus import PatientReaders, settle
 from scarseg_jax.prepare import crop, likeness
 from scarseg_jax.prepare.cut import PREPARATION, boxes_drawn, cut
@@ -255,10 +255,10 @@ def _rows(
     for number, same in numbered.items():
         if number and len(same) > 1:
             _log.warning(
-                "%s%s have the same PatientID and count as several patients: if they are"
+                "%s have the same PatientID and count as several patients: if they are"
                 " one's examinations, leave out all but one, so that nobody trains and"
                 " tests",
-                *(", ".join(same[:_MOST_NAMED]), " ..." if same[_MOST_NAMED:] else ""),
+                first_few(same, _MOST_NAMED),
             )
     if not any(row["scar"].any() for row in rows):
         raise InputError(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from scarseg_jax.errors import InputError
+from scarseg_jax.errors import InputError, first_few
 from scarseg_jax.readers import polygons
 from scarseg_jax.readers.dicom import Stack
 from scarseg_jax.readers.dicom_files import Image
@@ -66,8 +66,7 @@ def draw(
                 contour.points_px, (rows, columns), centre_px=contour.centre_px
             )
     others = sorted({contour.image for contour in contours} - places.keys())
-    listed = ", ".join(f"..{uid[-8:]}" for uid in others[:_MOST_UNKNOWN])
-    listed += " ..." if len(others) > _MOST_UNKNOWN else ""
+    listed = first_few([f"..{uid[-8:]}" for uid in others], _MOST_UNKNOWN)
     if not masks:
         raise InputError(
             f"--contours: {len(contours)} contours, none on the {len(places)} images of"

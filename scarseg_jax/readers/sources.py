@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scarseg_jax.errors import InputError
+from scarseg_jax.errors import InputError, first_few
 from scarseg_jax.readers import dicom_patients, emidec, folder, myops, phantom
 from scarseg_jax.readers.orientation import FIND
 from scarseg_jax.readers.strays import check_strays
@@ -92,7 +92,7 @@ def open_source(
         if unknown := sorted(set(named) - set(names)):
             raise InputError(
                 f"data.{setting} names {', '.join(unknown)}; expected some of"
-                f" {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+                f" {first_few(names, 5)}"
             )
 
     def wanted(name: str) -> bool:

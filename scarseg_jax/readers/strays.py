@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from scarseg_jax.errors import InputError
+from scarseg_jax.errors import InputError, first_few
 
 _log = logging.getLogger(__name__)
 _MOST_NAMED = 10
@@ -129,8 +129,7 @@ def check_strays(
             "%s: no patient's and not read are %d files: %s",
             home,
             len(strays),
-            ", ".join(strays[:_MOST_NAMED])
-            + (" ..." if len(strays) > _MOST_NAMED else ""),
+            first_few(strays, _MOST_NAMED),
         )
 
 

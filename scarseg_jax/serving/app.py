@@ -30,7 +30,7 @@ from scarseg_jax.serving import view
 from scarseg_jax.serving.case import Case, Point, Stroke
 from scarseg_jax.serving.guard import App, guarded
 from scarseg_jax.serving.uploads import ENDINGS, FIELDS, Asked, Limits, Uploads
-from scarseg_jax.show.bulls_eye import SHOWN, bare, key
+from scarseg_jax.show.bulls_eye import SHOWN, bare, legend
 from scarseg_jax.show.pages import part, template
 from scarseg_jax.show.patient_report import write_patient_report
 from scarseg_jax.writers.dicom import check_dicom, write_dicom
@@ -300,7 +300,7 @@ def _page(limits: Limits) -> str:
         fields=FIELDS,
         eyes={name: words for name, (_, _, words) in SHOWN.items()},
         bare=bare(),
-        bins=key(),
+        legend=legend(),
     )
 
 

@@ -98,10 +98,17 @@ def colours(bin_name: str | None) -> tuple[str, str]:
     return fill, "#ffffff" if fill in _SHADES[3:] else _INK
 
 
-def key() -> list[tuple[str, str]]:
-    """Returns the fills and what they mean."""
+def legend() -> Markup:
+    """Returns the fills and what they mean, as a list in HTML."""
     known = [(fill, f"{_WORDS.get(name, name)} %") for name, fill in _COLOURS.items()]
-    return [*known, (_UNKNOWN, "not known")]
+    item = Markup(
+        '<li><svg viewBox="0 0 10 10" aria-hidden="true"><rect width="10" height="10"'
+        ' fill="{}"/></svg>{}</li>\n'
+    )
+    each = (item.format(*one) for one in (*known, (_UNKNOWN, "not known")))
+    return Markup('<ul class="bins soft" aria-label="Colours">\n{}</ul>').format(
+        Markup().join(each)
+    )
 
 
 def place(number: int) -> tuple[float, float, float, float]:

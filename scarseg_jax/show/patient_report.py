@@ -15,7 +15,7 @@ from scarseg_jax.judge.windows import SHOWN_PERCENTILES, to_grey
 from scarseg_jax.measure.mass import DENSITY_G_PER_ML, percent
 from scarseg_jax.measure.numbers import Numbers
 from scarseg_jax.run import INTERVAL_LEVEL, Review, Segmentation, TrainedMember
-from scarseg_jax.show.bulls_eye import SHOWN, bulls_eye, key
+from scarseg_jax.show.bulls_eye import SHOWN, bulls_eye, legend
 from scarseg_jax.show.pages import part, template, things
 from scarseg_jax.show.pictures import frame_mm, picture, window
 from scarseg_jax.study import Geometry, Study
@@ -101,7 +101,7 @@ def write_patient_report(output: Path, found: Segmentation, numbers: Numbers) ->
             {"svg": bulls_eye(numbers, name), "words": SHOWN[name][2]}
             for name in _eyes(numbers)
         ],
-        bins=key(),
+        legend=legend(),
         made=_made(found, shown),
     )
     files.write_text(output, page)

@@ -29,7 +29,7 @@ from pydicom.uid import generate_uid
 from scarseg_jax import run
 from scarseg_jax.codes import MYOCARDIUM, PRIVATE, SEGMENTS, WALL_SEGMENTS
 from scarseg_jax.measure.numbers import Numbers
-from scarseg_jax.measure.segments import APEX, ESTIMATED
+from scarseg_jax.measure.segments import APEX
 from scarseg_jax.study import Frame
 from scarseg_jax.writers import dicom_seg, dicom_source
 
@@ -117,7 +117,7 @@ def _measured(name: str, numbers: Numbers) -> list[Measurement]:
     That of the 17 segments of the myocardium names them as its sites; of segments that an
     estimate alone has turned, nothing is archived.
     """
-    turned_by = numbers.reference and numbers.reference.source
+    guessed = numbers.reference is not None and numbers.reference.estimated
     least_g, most_g = numbers.scar_mass_between_g or (None, None)
     each = {
         "myocardium": [
@@ -153,7 +153,7 @@ def _measured(name: str, numbers: Numbers) -> list[Measurement]:
         for one in numbers.segments
         if name == "scar"
         and one.scar_of_segment_percent is not None
-        and (turned_by != ESTIMATED or one.number == APEX)
+        and (not guessed or one.number == APEX)
     ]
     return whole + parts
 
