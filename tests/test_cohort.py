@@ -27,6 +27,7 @@ from scarseg_jax.judge import tables
 from scarseg_jax.readers import nifti
 from scarseg_jax.readers.patient import read_patient
 from scarseg_jax.readers.studies import studies, studies_of_source
+from scarseg_jax.run import Trial
 from scarseg_jax.segment.pipeline import find_scar
 
 SURNAME = "Plantedson"
@@ -523,6 +524,26 @@ def test_judged_on_new_patients_is_what_each_would_get(tmp_path, command, monkey
         rows = [r for r in found.slices if r.patient == f"study_{n:03}"]
         assert [r.native.predicted_px for r in rows] == wanted
         assert sum(wanted)
+
+
+def test_an_interval_is_of_the_decisions_that_were_tried(
+    tmp_path, command, monkeypatch
+):
+    model = predict.load_model("run")  # of `command`
+    trials = tuple(Trial(f"tried_{n}", n + 1.0, n + 1.0) for n in range(40))
+    first, *others = model.run.members
+    members = (dataclasses.replace(first, trials=trials), *others)
+    run = dataclasses.replace(model.run, members=members)
+    model = dataclasses.replace(model, run=run)
+    monkeypatch.setattr(predict, "load_model", lambda *_, **__: model)
+    home = tmp_path / "in"
+    write_study(home, draw_study("whoever", seed=8))
+    asked = {"input": home, "source": "folder", "judge": True}
+    for name, more, told in (("own", {}, True), ("half", {"threshold": 0.5}, False)):
+        output = tmp_path / name
+        code, said = command(**asked, output=output, **more)
+        assert code == 0, said
+        assert (tables.read(output).summary.coverage is not None) is told
 
 
 def test_what_cannot_be_judged_fairly_is_refused(tmp_path, command):
