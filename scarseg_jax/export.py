@@ -5,7 +5,8 @@ python -m scarseg_jax.export --workdir=runs/protocol3 --output=FOLDER --stablehl
 The weights are float16 safetensors; beside them are the run's record, a model card, what
 MONAI's bundles say of themselves (metadata.json), and the SHA-256 of each.
 `predict --checkpoint=FOLDER` takes it as it takes a run; networks that found the
-myocardium for these are in it. With --stablehlo the networks are
+myocardium for these are in it, and with --drawn those that answer in their place where it
+is given. With --stablehlo the networks are
 there as a program too, network.stablehlo, that JAX alone can run.
 """
 
@@ -36,6 +37,9 @@ _OUTPUT = flags.DEFINE_string("output", None, "The bundle's folder, a new one.")
 _LICENCE = flags.DEFINE_string(
     "licence", None, "Of the weights: that of the data; known of emidec and phantom."
 )
+_DRAWN = flags.DEFINE_string(
+    "drawn", None, "Bundle of Protocol 2, asked instead where the myocardium is given."
+)
 _STABLEHLO = flags.DEFINE_bool(
     "stablehlo", False, "Add the networks as a program, for the CPU and CUDA."
 )
@@ -58,8 +62,10 @@ def _export(argv: list[str]) -> None:
             f"--licence is missing; that of the {record.source} data is not known: say"
             " under which the weights go"
         )
+    drawn = _drawn_of(_DRAWN.value, record)
     summary = tables.read(workdir).summary
-    text, keys = card(record, summary, licence), metadata(record, summary, licence)
+    text = card(record, summary, licence, drawn=drawn is not None)
+    keys = metadata(record, summary, licence)
     program = None
     if _STABLEHLO.value:
         start_jax()
@@ -69,13 +75,38 @@ def _export(argv: list[str]) -> None:
         partial = Path(folder) / "bundle"
         finder = load_model(workdir).finder if record.finder else None
         bundle.save(
-            partial, variables, record, text, keys, program, finder and finder.path
+            *(partial, variables, record, text, keys, program),
+            finder=finder and finder.path,
+            drawn=drawn,
         )
         shutil.move(partial, output)
     sys.stdout.write(
         f"{output}: {len(record.members)} networks, {_megabytes(output):.1f} MB, weights"
         f" {files.sha256(output / bundle.WEIGHTS)[:16]}\n"
     )
+
+
+def _drawn_of(folder: str | None, record: RunRecord) -> Path | None:
+    """Returns the bundle that is asked in a run's place where the myocardium is given."""
+    if folder is None:
+        return None
+    if record.judged_as == 2:
+        raise InputError(
+            f"--drawn={folder} has no effect: the run is of Protocol 2, and looks inside a"
+            " given myocardium itself; leave it out"
+        )
+    if not bundle.is_bundle(Path(folder)):
+        raise InputError(
+            f"--drawn={folder} is no bundle; make one of a run of Protocol 2:"
+            " python -m scarseg_jax.export --workdir=RUN --output=FOLDER"
+        )
+    _, theirs = bundle.load(Path(folder))
+    if theirs.judged_as != 2:
+        raise InputError(
+            f"--drawn={folder} is of Protocol {theirs.judged_as}; expected Protocol 2,"
+            " which looks inside a given myocardium"
+        )
+    return Path(folder)
 
 
 def _megabytes(folder: Path) -> float:

@@ -156,21 +156,20 @@ def test_the_networks_in_the_box_find_the_ventricle_of_a_simulated_patient():
     )
     found = find_scar(load_model(IN_THE_BOX), bare)
     assert found.found_the_wall
-    # docs/ablations.md has the figures of twelve: they are no match for real patients'.
-    for name, least in (("cavity", 0.6), ("myocardium", 0.5)):
+    # docs/ablations.md has the figures of twelve.
+    for name, least in (("cavity", 0.8), ("myocardium", 0.75)):
         mine, true = (np.asarray(getattr(each, name)) for each in (found, drawn))
         assert 2 * (mine & true).sum() / (mine.sum() + true.sum()) > least
-    assert "not sure of the myocardium" in " ".join(numbers_of(found).warnings)
 
 
 @pytest.mark.parametrize(
     ("patient", "unsure_of"),
-    [("Case_N006", ""), ("Case_P001", "myocardium"), ("Case_N065", "scar")],
+    [("Case_N012", ""), ("Case_P078", "myocardium"), ("Case_N065", "scar")],
 )
 def test_the_networks_in_the_box_say_where_they_are_not_sure(
     emidec, patient, unsure_of
 ):
-    """P001's is the worst myocardium of all: its infarct is as bright as blood.
+    """P078's is the worst myocardium of all: its septum is all scar, as bright as blood.
 
     N065 has no scar, and some is called.
     """
@@ -178,9 +177,14 @@ def test_the_networks_in_the_box_say_where_they_are_not_sure(
     bare = dataclasses.replace(
         study, myocardium=None, cavity=None, scar=None, no_reflow=None
     )
-    found = find_scar(load_model(IN_THE_BOX), bare)
+    model = load_model(IN_THE_BOX)
+    found = find_scar(model, bare)
     said = re.findall(r"not sure of the (\w+)", " ".join(numbers_of(found).warnings))
     assert said == [unsure_of] * bool(unsure_of)
+    # In the drawn myocardium others answer, who were tried in it.
+    given = find_scar(model, dataclasses.replace(study, scar=None))
+    assert (given.run.judged_as, given.found_the_wall) == (2, False)
+    assert given.between_ml is not None
 
 
 def test_those_that_learned_on_simulated_patients_are_anybodys(monkeypatch, tmp_path):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -18,7 +20,7 @@ from scarseg_jax.prepare.likeness import fingerprint
 from scarseg_jax.readers import phantom
 from scarseg_jax.run import Member, RunRecord, Trial
 from scarseg_jax.segment.look import Networks, Question, View, look
-from scarseg_jax.segment.model import IN_THE_BOX, load_model
+from scarseg_jax.segment.model import IN_THE_BOX, SIMULATED, load_model
 from scarseg_jax.segment.pipeline import find_scar
 from scarseg_jax.settings import Folds
 from scarseg_jax.shown import shown
@@ -155,6 +157,33 @@ def test_a_bundle_has_those_who_find_the_myocardium_and_is_refused_without(
     shutil.copytree(IN_THE_BOX / bundle.FINDER, run_only / bundle.FINDER)
     with pytest.raises(InputError, match="other networks than found the myocardium"):
         load_model(run_only)
+
+
+def test_where_the_myocardium_is_given_a_bundles_others_answer(workdir, tmp_path):
+    home = tmp_path / "bundle"
+    command = [sys.executable, "-m", "scarseg_jax.export", f"--workdir={workdir}"]
+    for drawn, said in (
+        (tmp_path, "is no bundle; make one of a run of Protocol 2"),
+        (workdir / bundle.FINDER, "is of Protocol 3; expected Protocol 2"),
+        (SIMULATED, f"{home}: 2 networks"),
+    ):
+        asked = [*command, f"--output={home}", f"--drawn={drawn}"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+        assert said in done.stdout + done.stderr
+        assert done.returncode == (0 if drawn == SIMULATED else 2)
+    assert "in the folder drawn answer" in (home / bundle.CARD).read_text()
+    study = phantom.simulate_study("phantom_001")
+    said, theirs = (find_scar(load_model(path), study) for path in (home, SIMULATED))
+    np.testing.assert_array_equal(said.probability, theirs.probability)
+    assert said.decision == theirs.decision
+    assert said.between_ml == theirs.between_ml is not None
+    bare = dataclasses.replace(study, myocardium=None, cavity=None, scar=None)
+    found = find_scar(load_model(home), bare, force=True)
+    assert len(found.members) == 1  # of the run's two, which had not seen it
+    card = home / bundle.DRAWN / bundle.CARD
+    card.write_text(card.read_text() + "x")
+    with pytest.raises(InputError, match="damaged"):
+        load_model(home)
 
 
 def test_a_trial_of_one_fold_needs_who_finds_the_myocardium_for_it_alone(

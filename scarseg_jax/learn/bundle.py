@@ -34,6 +34,7 @@ LICENCES = {
 }
 WEIGHTS, RUN, CARD = "weights.safetensors", "run.json", "README.md"
 FINDER = "finder"  # a bundle in a bundle, and beside a run's checkpoint
+DRAWN = "drawn"  # a bundle in a bundle: asked where the myocardium is given
 METADATA, STABLEHLO = "metadata.json", "network.stablehlo"
 _KEPT = np.float16  # half as large, for up to 0.01 of a few pixels' probabilities
 
@@ -51,6 +52,7 @@ def save(
     metadata: Mapping[str, Any],
     stablehlo: bytes | None = None,
     finder: Path | None = None,
+    drawn: Path | None = None,
 ) -> None:
     """Writes a bundle; the same networks give the same bytes.
 
@@ -65,24 +67,32 @@ def save(
       metadata: What a program should know, as JSON can hold it.
       stablehlo: From `portable.to_stablehlo`, of what `kept` returns.
       finder: The bundle of the networks that find the myocardium for these.
+      drawn: The bundle of those that are asked in their place where it is given.
     """
     flat = traverse_util.flatten_dict(variables, sep="/")
     directory.mkdir(parents=True)
     small = {name: np.asarray(leaf, _KEPT) for name, leaf in sorted(flat.items())}
     files.write_bytes(directory / WEIGHTS, safetensors.numpy.save(small))
     if finder is not None:
-        home = directory / FINDER
-        shutil.copytree(finder, home)
-        _, theirs = load(home)  # may be of before names were left out
-        files.write_text(home / RUN, records.to_json(nameless(theirs)) + "\n")
-        files.write_sums(home)
-        record = dataclasses.replace(record, finder=files.sha256(home / files.SUMS))
+        theirs = _put(finder, directory / FINDER)
+        record = dataclasses.replace(record, finder=theirs)
+    if drawn is not None:
+        _put(drawn, directory / DRAWN)
     files.write_text(directory / RUN, records.to_json(nameless(record)) + "\n")
     files.write_text(directory / CARD, card)
     files.write_text(directory / METADATA, json.dumps(metadata, indent=1) + "\n")
     if stablehlo is not None:
         files.write_bytes(directory / STABLEHLO, stablehlo)
     files.write_sums(directory)
+
+
+def _put(bundle: Path, home: Path) -> str:
+    """Copies a bundle into another; returns its SHA-256 there."""
+    shutil.copytree(bundle, home)
+    _, theirs = load(home)  # may be of before names were left out
+    files.write_text(home / RUN, records.to_json(nameless(theirs)) + "\n")
+    files.write_sums(home)
+    return files.sha256(home / files.SUMS)
 
 
 def nameless(record: RunRecord) -> RunRecord:

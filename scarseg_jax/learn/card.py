@@ -22,8 +22,17 @@ _LOOKED = {
 _CASCADE = "the myocardium, drawn or found by the networks in the folder finder"
 
 
-def card(record: RunRecord, summary: Summary, licence: str) -> str:
-    """Returns the model card, Markdown: what the networks are, and how good."""
+def card(
+    record: RunRecord, summary: Summary, licence: str, *, drawn: bool = False
+) -> str:
+    """Returns the model card, Markdown: what the networks are, and how good.
+
+    Args:
+      record: Of their run.
+      summary: Of its evaluation.
+      licence: Of the weights.
+      drawn: Whether others are asked where the myocardium is given.
+    """
     train, own = record.settings["train"], summary.native
     figures = [
         ("Patients held out", f"{summary.patients} ({own.dice_3d_mean.n} with scar)"),
@@ -51,13 +60,17 @@ def card(record: RunRecord, summary: Summary, licence: str) -> str:
         ]
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
     kind = VARIANTS.get(record.variant, record.variant)
+    instead = (
+        f" Where the myocardium is drawn, those in the folder {bundle.DRAWN} answer, which"
+        " have a card of their own."
+    ) * drawn
     begun = "; begun as networks that learned on simulated ones" * bool(record.start)
     return f"""# Scar in LGE-CMR: {record.name}
 
 For research. Not a medical device.
 
 - **What**: {len(record.members)} networks ({kind}), one for each
-  group of patients it held out. It looks at {_looked(record)}.
+  group of patients it held out. It looks at {_looked(record)}.{instead}
 - **Meant for**: {_MEANT}.
 - **Trained on**: {summary.patients} patients ({record.source}), {train["epochs"]} epochs{begun}.
 - **Licence**: {licence}.

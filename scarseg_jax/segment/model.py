@@ -35,6 +35,8 @@ class Model:
       sha256: Of the checkpoint; empty where the networks are from no file.
       finder: Networks that find the myocardium for these; None: they need it given, or
         need none.
+      drawn: Networks that answer in their place where the myocardium is given; None: they
+        do so themselves.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Model:
     ask: Callable[[np.ndarray, np.ndarray], np.ndarray]
     sha256: str = ""
     finder: "Model | None" = None
+    drawn: "Model | None" = None
 
     @property
     def networks(self) -> Networks:
@@ -59,7 +62,8 @@ def load_model(
 ) -> Model:
     """Returns the networks of a finished run; of those in the box it says the licence.
 
-    With them come those that find the myocardium for them, if the run had any.
+    With them come those that find the myocardium for them, if the run had any, and those
+    that answer for them where it is given, if the bundle has any.
 
     Args:
       path: Its working directory, the checkpoint in it, or a bundle made of it; or, by
@@ -104,7 +108,11 @@ def load_model(
         licence = bundle.LICENCES[run.source]
         _log.info("the networks in the box (%s/%s): %s", path, bundle.CARD, licence)
     finder = _finder_of(path, run, folds)
-    return Model(path, run, members, ask, files.sha256(path / files.SUMS), finder)
+    drawn = path / bundle.DRAWN
+    return Model(
+        *(path, run, members, ask, files.sha256(path / files.SUMS), finder),
+        drawn=load_model(drawn, folds=folds) if bundle.is_bundle(drawn) else None,
+    )
 
 
 def _finder_of(path: Path, run: RunRecord, folds: Sequence[int]) -> Model | None:

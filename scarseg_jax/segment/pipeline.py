@@ -65,7 +65,7 @@ def find_scar(
     """Returns a study with the scar that the networks find in it together.
 
     Of a patient of the run, only the networks that had not seen it are asked, if there
-    are any.
+    are any. Where the myocardium is given, a model's `drawn` is asked, if it has one.
 
     Args:
       model: From `load_model`.
@@ -80,6 +80,8 @@ def find_scar(
       InputError: If there is no myocardium though the run needs one, it is implausible,
         given or found, or the threshold is no probability.
     """
+    if study.myocardium is not None and model.drawn is not None:
+        model = model.drawn
     decision_of(model.members, threshold)  # refuses it before all computing
     protocol = model.run.protocol
     if protocol == 2 and study.myocardium is None and model.finder is None:
