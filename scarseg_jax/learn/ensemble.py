@@ -5,6 +5,7 @@ compile for them. Members share the data set and nothing else.
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -135,7 +136,8 @@ def make_predictor(
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Returns the function that asks each member about images of one size.
 
-    The networks are frozen and put on the devices once. Images go in batches of
+    The networks are frozen and put on the devices once, at the first question: of a
+    model's networks some may never be asked. Images go in batches of
     `PREDICT_BATCH`, so whatever number of them is asked for, one program serves.
 
     Args:
@@ -159,7 +161,12 @@ def make_predictor(
     with _shapes_of_this_version():
         shapes = jax.eval_shape(lambda own: model.freeze(own)[1], one)
     frozen = model.clone(frozen=True)
-    vectors = map_members(freeze, mesh, shared=(False,))(put_members(variables, mesh))
+
+    own = jax.tree.map(np.array, variables)  # the caller's may change until then
+
+    @functools.cache
+    def vectors():
+        return map_members(freeze, mesh, shared=(False,))(put_members(own, mesh))
 
     def predict(vector, images, symmetry):
         weights = train.unravel(vector, shapes)
@@ -179,7 +186,7 @@ def make_predictor(
             seen = put_members(images[batch // SYMMETRIES], mesh)
             turned = put_members(batch % SYMMETRIES, mesh)
             with _shapes_of_this_version():
-                answers.append(program(vectors, seen, turned))
+                answers.append(program(vectors(), seen, turned))
         said = np.concatenate([take_members(a, members) for a in answers], axis=1)
         said = said[:, : flat.shape[1]]
         return said.reshape(*codes.shape, *said.shape[2:]).mean(axis=2)
