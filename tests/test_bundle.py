@@ -162,6 +162,17 @@ def test_the_networks_in_the_box_find_the_ventricle_of_a_simulated_patient():
         assert 2 * (mine & true).sum() / (mine.sum() + true.sum()) > least
 
 
+def test_the_networks_in_the_box_are_not_sure_of_a_wall_that_they_find_badly():
+    drawn = phantom.simulate_study("phantom_002", wide=True)
+    bare = dataclasses.replace(
+        drawn, myocardium=None, cavity=None, scar=None, no_reflow=None
+    )
+    found = find_scar(load_model(IN_THE_BOX), bare)
+    mine, true = np.asarray(found.myocardium), np.asarray(drawn.myocardium)
+    assert 2 * (mine & true).sum() / (mine.sum() + true.sum()) < 0.6
+    assert "not sure of the myocardium" in " ".join(numbers_of(found).warnings)
+
+
 @pytest.mark.parametrize(
     ("patient", "unsure_of"),
     [("Case_N012", ""), ("Case_P078", "myocardium"), ("Case_N065", "scar")],

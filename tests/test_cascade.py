@@ -162,16 +162,16 @@ def test_a_bundle_has_those_who_find_the_myocardium_and_is_refused_without(
 def test_where_the_myocardium_is_given_a_bundles_others_answer(workdir, tmp_path):
     home = tmp_path / "bundle"
     command = [sys.executable, "-m", "scarseg_jax.export", f"--workdir={workdir}"]
-    for drawn, said in (
+    for drawn, words in (
         (tmp_path, "is no bundle; make one of a run of Protocol 2"),
         (workdir / bundle.FINDER, "is of Protocol 3; expected Protocol 2"),
         (SIMULATED, f"{home}: 2 networks"),
     ):
         asked = [*command, f"--output={home}", f"--drawn={drawn}"]
         done = subprocess.run(asked, capture_output=True, text=True, check=False)
-        assert said in done.stdout + done.stderr
+        assert words in done.stdout + done.stderr
         assert done.returncode == (0 if drawn == SIMULATED else 2)
-    assert "in the folder drawn answer" in (home / bundle.CARD).read_text()
+    assert "the networks in the folder drawn" in (home / bundle.CARD).read_text()
     study = phantom.simulate_study("phantom_001")
     said, theirs = (find_scar(load_model(path), study) for path in (home, SIMULATED))
     np.testing.assert_array_equal(said.probability, theirs.probability)

@@ -61,8 +61,8 @@ def card(
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
     kind = VARIANTS.get(record.variant, record.variant)
     instead = (
-        f" Where the myocardium is drawn, those in the folder {bundle.DRAWN} answer, which"
-        " have a card of their own."
+        f" Where the myocardium is drawn, the networks in the folder {bundle.DRAWN}, which"
+        " have a card of their own, answer in place of these."
     ) * drawn
     begun = "; begun as networks that learned on simulated ones" * bool(record.start)
     return f"""# Scar in LGE-CMR: {record.name}
